@@ -1,0 +1,1 @@
+//! Zero-copy channels between processes over shared memory, with lossless backpressure and a doorbell that never polls.

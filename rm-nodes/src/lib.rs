@@ -1,0 +1,1 @@
+//! The built-in media nodes of the RemoteMedia runtime.

@@ -1,0 +1,1 @@
+//! Child processes that start, explain themselves, stop, and never outlive their parent.

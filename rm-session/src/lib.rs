@@ -1,0 +1,1 @@
+//! From a JSON manifest to a running, supervised pipeline.
