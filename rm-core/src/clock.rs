@@ -15,10 +15,7 @@ pub struct SessionClock {
 impl SessionClock {
     /// Starts the clock now.
     pub fn start() -> Self {
-        Self {
-            started_at: SystemTime::now(),
-            started: Instant::now(),
-        }
+        Self { started_at: SystemTime::now(), started: Instant::now() }
     }
 
     /// When the clock was started.

@@ -86,10 +86,8 @@ impl RuntimeData {
     /// declared to be UTF-8 text and is not.
     pub fn new(metadata: DataMetadata, payload: impl Into<Bytes>) -> Result<Self, DataError> {
         let payload = payload.into();
-        let len = u32::try_from(payload.len()).map_err(|_| DataError::TooLarge {
-            len: payload.len(),
-            max: Self::MAX_PAYLOAD,
-        })?;
+        let len = u32::try_from(payload.len())
+            .map_err(|_| DataError::TooLarge { len: payload.len(), max: Self::MAX_PAYLOAD })?;
         Self::from_parts(DataHeader::new(metadata, len), payload)
     }
 
@@ -101,17 +99,11 @@ impl RuntimeData {
     pub fn from_parts(header: DataHeader, payload: Bytes) -> Result<Self, DataError> {
         let claimed = header.payload_size as usize;
         if claimed != payload.len() {
-            return Err(DataError::LengthMismatch {
-                claimed,
-                actual: payload.len(),
-            });
+            return Err(DataError::LengthMismatch { claimed, actual: payload.len() });
         }
         if header.data_type != header.metadata.data_type() {
             let metadata = header.metadata.data_type();
-            return Err(DataError::TypeMismatch {
-                data_type: header.data_type,
-                metadata,
-            });
+            return Err(DataError::TypeMismatch { data_type: header.data_type, metadata });
         }
         if header.kind == MessageKind::Data {
             header.metadata.check_payload_len(payload.len())?;
@@ -120,9 +112,7 @@ impl RuntimeData {
                 metadata => *metadata == DataMetadata::Json,
             };
             if is_text && let Err(error) = std::str::from_utf8(&payload) {
-                return Err(DataError::NotUtf8 {
-                    at: error.valid_up_to(),
-                });
+                return Err(DataError::NotUtf8 { at: error.valid_up_to() });
             }
         }
         Ok(Self { header, payload })
@@ -164,15 +154,7 @@ impl RuntimeData {
         format: AudioFormat,
     ) -> Result<Self, DataError> {
         let layout = AudioLayout::Interleaved;
-        Self::new(
-            DataMetadata::Audio {
-                sample_rate,
-                channels,
-                format,
-                layout,
-            },
-            payload,
-        )
+        Self::new(DataMetadata::Audio { sample_rate, channels, format, layout }, payload)
     }
 
     /// UTF-8 text.
@@ -215,10 +197,7 @@ impl RuntimeData {
     pub fn end_of_stream() -> Self {
         let mut header = DataHeader::new(DataMetadata::Binary, 0);
         header.kind = MessageKind::EndOfStream;
-        Self {
-            header,
-            payload: Bytes::new(),
-        }
+        Self { header, payload: Bytes::new() }
     }
 
     /// The same item under another session.
@@ -260,18 +239,9 @@ impl RuntimeData {
     /// The payload seen as audio; `None` if it is not audio.
     pub fn as_audio(&self) -> Option<AudioView<'_>> {
         match self.header.metadata {
-            DataMetadata::Audio {
-                sample_rate,
-                channels,
-                format,
-                layout,
-            } => Some(AudioView {
-                sample_rate,
-                channels,
-                format,
-                layout,
-                bytes: &self.payload,
-            }),
+            DataMetadata::Audio { sample_rate, channels, format, layout } => {
+                Some(AudioView { sample_rate, channels, format, layout, bytes: &self.payload })
+            }
             _ => None,
         }
     }
@@ -289,9 +259,8 @@ impl RuntimeData {
     /// # Errors
     /// [`DataError::NotJson`] if it does not parse.
     pub fn parse_json(&self) -> Result<serde_json::Value, DataError> {
-        serde_json::from_slice(&self.payload).map_err(|error| DataError::NotJson {
-            message: error.to_string(),
-        })
+        serde_json::from_slice(&self.payload)
+            .map_err(|error| DataError::NotJson { message: error.to_string() })
     }
 }
 
@@ -355,10 +324,7 @@ mod tests {
         let header = DataHeader::new(DataMetadata::Binary, 5);
         assert_eq!(
             RuntimeData::from_parts(header, Bytes::from_static(b"abc")),
-            Err(DataError::LengthMismatch {
-                claimed: 5,
-                actual: 3
-            })
+            Err(DataError::LengthMismatch { claimed: 5, actual: 3 })
         );
         assert_eq!(
             RuntimeData::new(DataMetadata::utf8(), vec![b'a', 0xff]),
@@ -371,10 +337,7 @@ mod tests {
         let text = RuntimeData::text("grüß dich").unwrap();
         assert_eq!(text.as_text(), Some("grüß dich"));
         let value = serde_json::json!({"a": [1, 2.5, null]});
-        assert_eq!(
-            RuntimeData::json(&value).unwrap().parse_json().unwrap(),
-            value
-        );
+        assert_eq!(RuntimeData::json(&value).unwrap().parse_json().unwrap(), value);
         assert!(RuntimeData::binary(vec![1]).unwrap().as_text().is_none());
     }
 }

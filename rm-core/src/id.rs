@@ -45,21 +45,10 @@ fn check(kind: &'static str, max: usize, id: &str) -> Result<(), IdError> {
         return Err(IdError::Empty { kind });
     }
     if id.len() > max {
-        return Err(IdError::TooLong {
-            kind,
-            len: id.len(),
-            max,
-        });
+        return Err(IdError::TooLong { kind, len: id.len(), max });
     }
-    match id
-        .chars()
-        .find(|c| !(c.is_alphanumeric() || "_-.:".contains(*c)))
-    {
-        Some(found) => Err(IdError::BadCharacter {
-            kind,
-            id: id.to_owned(),
-            found,
-        }),
+    match id.chars().find(|c| !(c.is_alphanumeric() || "_-.:".contains(*c))) {
+        Some(found) => Err(IdError::BadCharacter { kind, id: id.to_owned(), found }),
         None => Ok(()),
     }
 }
@@ -159,28 +148,15 @@ mod tests {
         assert_eq!(NodeId::new(""), Err(IdError::Empty { kind: "node" }));
         assert_eq!(
             SessionId::new("x".repeat(65)),
-            Err(IdError::TooLong {
-                kind: "session",
-                len: 65,
-                max: 64
-            })
+            Err(IdError::TooLong { kind: "session", len: 65, max: 64 })
         );
-        assert!(matches!(
-            ChannelId::new("a/b"),
-            Err(IdError::BadCharacter { found: '/', .. })
-        ));
-        assert_eq!(
-            NodeId::new("vad-1").map(|id| id.to_string()),
-            Ok("vad-1".to_owned())
-        );
+        assert!(matches!(ChannelId::new("a/b"), Err(IdError::BadCharacter { found: '/', .. })));
+        assert_eq!(NodeId::new("vad-1").map(|id| id.to_string()), Ok("vad-1".to_owned()));
     }
 
     #[test]
     fn ids_are_checked_when_deserialised() {
         assert!(serde_json::from_str::<SessionId>("\"a b\"").is_err());
-        assert_eq!(
-            serde_json::to_string(&SessionId::new("s1").unwrap()).unwrap(),
-            "\"s1\""
-        );
+        assert_eq!(serde_json::to_string(&SessionId::new("s1").unwrap()).unwrap(), "\"s1\"");
     }
 }

@@ -281,10 +281,7 @@ impl DataMetadata {
 
     /// UTF-8 text of unknown language.
     pub fn utf8() -> Self {
-        Self::Text {
-            encoding: "utf-8".to_owned(),
-            language: None,
-        }
+        Self::Text { encoding: "utf-8".to_owned(), language: None }
     }
 
     /// Checks every rule that does not need the payload.
@@ -293,35 +290,21 @@ impl DataMetadata {
     /// [`MetadataError`] naming the field that breaks a rule.
     pub fn validate(&self) -> Result<(), MetadataError> {
         let nonzero = |field, value: u32| {
-            if value == 0 {
-                Err(MetadataError::Zero { field })
-            } else {
-                Ok(())
-            }
+            if value == 0 { Err(MetadataError::Zero { field }) } else { Ok(()) }
         };
         let short = |field, value: &str| {
             if value.len() > Self::MAX_TAG_LEN {
                 let max = Self::MAX_TAG_LEN;
-                return Err(MetadataError::TextTooLong {
-                    field,
-                    value: value.to_owned(),
-                    max,
-                });
+                return Err(MetadataError::TextTooLong { field, value: value.to_owned(), max });
             }
             Ok(())
         };
         match self {
-            Self::Audio {
-                sample_rate,
-                channels,
-                ..
-            } => {
+            Self::Audio { sample_rate, channels, .. } => {
                 nonzero("sample_rate", *sample_rate)?;
                 nonzero("channels", u32::from(*channels))
             }
-            Self::Video {
-                width, height, fps, ..
-            } => {
+            Self::Video { width, height, fps, .. } => {
                 nonzero("width", *width)?;
                 nonzero("height", *height)?;
                 if fps.is_finite() && *fps >= 0.0 {
@@ -335,10 +318,7 @@ impl DataMetadata {
                 short("language", language.as_deref().unwrap_or_default())
             }
             Self::Tensor { shape, .. } if shape.len() > Self::MAX_RANK => {
-                Err(MetadataError::RankTooHigh {
-                    rank: shape.len(),
-                    max: Self::MAX_RANK,
-                })
+                Err(MetadataError::RankTooHigh { rank: shape.len(), max: Self::MAX_RANK })
             }
             Self::Tensor { .. } | Self::Json | Self::Binary => Ok(()),
         }
@@ -352,16 +332,10 @@ impl DataMetadata {
     pub fn check_payload_len(&self, len: usize) -> Result<(), MetadataError> {
         self.validate()?;
         let mismatch = |what: String, expected: String| {
-            Err(MetadataError::SizeMismatch {
-                what,
-                expected,
-                actual: len,
-            })
+            Err(MetadataError::SizeMismatch { what, expected, actual: len })
         };
         match self {
-            Self::Audio {
-                channels, format, ..
-            } => {
+            Self::Audio { channels, format, .. } => {
                 let frame = usize::from(*channels) * format.bytes_per_sample();
                 if len.is_multiple_of(frame) {
                     return Ok(());
@@ -371,12 +345,7 @@ impl DataMetadata {
                     format!("a multiple of {frame}"),
                 )
             }
-            Self::Video {
-                width,
-                height,
-                format,
-                ..
-            } => {
+            Self::Video { width, height, format, .. } => {
                 let what = format!("a {width} x {height} frame in {format}");
                 match format.frame_bytes(*width, *height) {
                     None => Err(MetadataError::SizeOverflow { what }),
@@ -388,9 +357,7 @@ impl DataMetadata {
                 let what = format!("a tensor of shape {shape:?} in {dtype}");
                 let bytes = shape
                     .iter()
-                    .try_fold(dtype.bytes_per_element(), |bytes, dim| {
-                        bytes.checked_mul(*dim)
-                    });
+                    .try_fold(dtype.bytes_per_element(), |bytes, dim| bytes.checked_mul(*dim));
                 match bytes {
                     None => Err(MetadataError::SizeOverflow { what }),
                     Some(expected) if expected == len => Ok(()),
@@ -415,16 +382,10 @@ mod tests {
 
     #[test]
     fn a_wrong_payload_length_names_the_right_one() {
-        let tensor = DataMetadata::Tensor {
-            shape: vec![2, 3],
-            dtype: TensorType::F32,
-        };
+        let tensor = DataMetadata::Tensor { shape: vec![2, 3], dtype: TensorType::F32 };
         assert!(tensor.check_payload_len(24).is_ok());
         let error = tensor.check_payload_len(20).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "payload has 20 bytes, but a tensor of shape [2, 3] in float32 takes 24"
-        );
+        assert_eq!(error, "payload has 20 bytes, but a tensor of shape [2, 3] in float32 takes 24");
     }
 
     #[test]

@@ -98,10 +98,7 @@ impl ParameterSpec {
         default: impl Into<Value>,
         description: &str,
     ) -> Self {
-        Self {
-            default: Some(default.into()),
-            ..Self::required(name, kind, description)
-        }
+        Self { default: Some(default.into()), ..Self::required(name, kind, description) }
     }
 
     /// The same parameter with a lowest and a highest value.
@@ -130,11 +127,7 @@ impl ParameterSpec {
     pub fn check(&self, value: &Value) -> Result<(), ParameterProblem> {
         let wrong = |expected: String| {
             let name = self.name.clone();
-            Err(ParameterProblem::Value {
-                name,
-                found: value.to_string(),
-                expected,
-            })
+            Err(ParameterProblem::Value { name, found: value.to_string(), expected })
         };
         if value.is_null() && self.default == Some(Value::Null) {
             return Ok(());
@@ -146,11 +139,7 @@ impl ParameterSpec {
             let low = self.min.is_some_and(|min| number < min);
             let high = self.max.is_some_and(|max| number > max);
             if low || high {
-                let unit = self
-                    .unit
-                    .as_deref()
-                    .map(|u| format!(" {u}"))
-                    .unwrap_or_default();
+                let unit = self.unit.as_deref().map(|u| format!(" {u}")).unwrap_or_default();
                 let min = self.min.unwrap_or(f64::NEG_INFINITY);
                 let max = self.max.unwrap_or(f64::INFINITY);
                 return wrong(format!("from {min} to {max}{unit}"));

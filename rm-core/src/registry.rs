@@ -43,9 +43,7 @@ impl NodeMetadata {
             Value::Object(given) => given,
             Value::Null => &empty,
             other => {
-                return vec![ParameterProblem::NotAnObject {
-                    found: other.to_string(),
-                }];
+                return vec![ParameterProblem::NotAnObject { found: other.to_string() }];
             }
         };
         let mut problems = Vec::new();
@@ -59,10 +57,7 @@ impl NodeMetadata {
                         let known = names().collect::<Vec<_>>().join(", ");
                         hint = format!("; {} takes: {known}", self.name);
                     }
-                    problems.push(ParameterProblem::Unknown {
-                        name: name.clone(),
-                        hint,
-                    });
+                    problems.push(ParameterProblem::Unknown { name: name.clone(), hint });
                 }
             }
         }
@@ -123,13 +118,7 @@ impl NodeRegistry {
         if self.entries.contains_key(&name) {
             return Err(RegistryError::Duplicate { name });
         }
-        self.entries.insert(
-            name,
-            Entry {
-                metadata,
-                factory: Arc::new(factory),
-            },
-        );
+        self.entries.insert(name, Entry { metadata, factory: Arc::new(factory) });
         Ok(())
     }
 
@@ -140,9 +129,7 @@ impl NodeRegistry {
 
     /// What makes nodes of a type.
     pub fn factory(&self, node_type: &str) -> Option<NodeFactory> {
-        self.entries
-            .get(node_type)
-            .map(|entry| entry.factory.clone())
+        self.entries.get(node_type).map(|entry| entry.factory.clone())
     }
 
     /// The names of all types, in alphabetical order.
@@ -204,16 +191,9 @@ mod tests {
     #[test]
     fn a_name_can_be_registered_once() {
         let mut registry = NodeRegistry::new();
-        registry
-            .register(metadata(), |_| Ok(Box::new(Nothing)))
-            .unwrap();
+        registry.register(metadata(), |_| Ok(Box::new(Nothing))).unwrap();
         let again = registry.register(metadata(), |_| Ok(Box::new(Nothing)));
-        assert_eq!(
-            again,
-            Err(RegistryError::Duplicate {
-                name: "Nothing".into()
-            })
-        );
+        assert_eq!(again, Err(RegistryError::Duplicate { name: "Nothing".into() }));
         assert!(registry.factory("Nothing").is_some());
         assert!(registry.metadata("Something").is_none());
     }

@@ -5,12 +5,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let wanted = name.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&wanted, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
@@ -33,9 +28,6 @@ mod tests {
         assert_eq!(nearest("ResmapleNode", names), Some("ResampleNode"));
         assert_eq!(nearest("vadnode", names), Some("VADNode"));
         assert_eq!(nearest("qqq", names), None);
-        assert_eq!(
-            did_you_mean("PassTroughNode", names),
-            "; did you mean \"PassThroughNode\"?"
-        );
+        assert_eq!(did_you_mean("PassTroughNode", names), "; did you mean \"PassThroughNode\"?");
     }
 }

@@ -171,11 +171,7 @@ fn store(place: &mut [u8], text: &str) -> u8 {
 
 fn load<'a>(field: &'static str, place: &'a [u8], len: u8) -> Result<&'a str, WireError> {
     let len = usize::from(len);
-    let bytes = place.get(..len).ok_or(WireError::BadLength {
-        field,
-        len,
-        max: place.len(),
-    })?;
+    let bytes = place.get(..len).ok_or(WireError::BadLength { field, len, max: place.len() })?;
     std::str::from_utf8(bytes).map_err(|_| WireError::NotText { field })
 }
 
@@ -184,24 +180,14 @@ fn encode_metadata(metadata: &DataMetadata) -> Result<[u8; METADATA_LEN], WireEr
     let mut bytes = [0; METADATA_LEN];
     let mut put = |wire: &[u8]| bytes[..wire.len()].copy_from_slice(wire);
     match metadata {
-        DataMetadata::Audio {
-            sample_rate,
-            channels,
-            format,
-            layout,
-        } => put(AudioWire {
+        DataMetadata::Audio { sample_rate, channels, format, layout } => put(AudioWire {
             sample_rate: (*sample_rate).into(),
             channels: (*channels).into(),
             format: format.code(),
             layout: layout.code(),
         }
         .as_bytes()),
-        DataMetadata::Video {
-            width,
-            height,
-            format,
-            fps,
-        } => put(VideoWire {
+        DataMetadata::Video { width, height, format, fps } => put(VideoWire {
             width: (*width).into(),
             height: (*height).into(),
             fps: (*fps).into(),
@@ -209,23 +195,15 @@ fn encode_metadata(metadata: &DataMetadata) -> Result<[u8; METADATA_LEN], WireEr
         }
         .as_bytes()),
         DataMetadata::Text { encoding, language } => {
-            let mut wire = TextWire {
-                encoding_len: 0,
-                encoding: [0; 15],
-                language_len: 0,
-                language: [0; 15],
-            };
+            let mut wire =
+                TextWire { encoding_len: 0, encoding: [0; 15], language_len: 0, language: [0; 15] };
             wire.encoding_len = store(&mut wire.encoding, encoding);
             wire.language_len = store(&mut wire.language, language.as_deref().unwrap_or_default());
             put(wire.as_bytes());
         }
         DataMetadata::Tensor { shape, dtype } => {
             let rank = u8::try_from(shape.len()).expect("the rank was checked to be at most 8");
-            let mut wire = TensorWire {
-                dtype: dtype.code(),
-                rank,
-                shape: [U64::ZERO; 8],
-            };
+            let mut wire = TensorWire { dtype: dtype.code(), rank, shape: [U64::ZERO; 8] };
             for (place, dim) in wire.shape.iter_mut().zip(shape) {
                 *place = U64::new(*dim as u64);
             }
@@ -278,10 +256,7 @@ fn decode_metadata(data_type: DataType, bytes: &[u8]) -> Result<DataMetadata, Wi
                 len: rank,
                 max,
             })?;
-            let shape = dims
-                .iter()
-                .map(|dim| usize::try_from(dim.get()))
-                .collect::<Result<_, _>>();
+            let shape = dims.iter().map(|dim| usize::try_from(dim.get())).collect::<Result<_, _>>();
             DataMetadata::Tensor {
                 shape: shape.map_err(|_| {
                     let what = "a tensor".to_owned();
@@ -306,10 +281,7 @@ impl WireHeader {
     pub fn encode(header: &DataHeader) -> Result<Self, WireError> {
         if header.data_type != header.metadata.data_type() {
             let metadata = header.metadata.data_type();
-            return Err(WireError::TypeMismatch {
-                data_type: header.data_type,
-                metadata,
-            });
+            return Err(WireError::TypeMismatch { data_type: header.data_type, metadata });
         }
         let mut wire = Self {
             magic: MAGIC,
@@ -358,14 +330,10 @@ impl WireHeader {
                 supported: VERSION_MAJOR,
             });
         }
-        let kind = MessageKind::from_code(self.kind).ok_or(WireError::UnknownCode {
-            field: "kind",
-            code: self.kind,
-        })?;
-        let data_type = DataType::from_code(self.data_type).ok_or(WireError::UnknownCode {
-            field: "data type",
-            code: self.data_type,
-        })?;
+        let kind = MessageKind::from_code(self.kind)
+            .ok_or(WireError::UnknownCode { field: "kind", code: self.kind })?;
+        let data_type = DataType::from_code(self.data_type)
+            .ok_or(WireError::UnknownCode { field: "data type", code: self.data_type })?;
         let session = load("session id", &self.session_id, self.session_len)?;
         let session_id = if session.is_empty() {
             None
@@ -429,24 +397,13 @@ mod tests {
             ),
             (1_u32.., 1_u32.., 0..VideoFormat::ALL.len(), 0.0_f32..1e6).prop_map(
                 |(width, height, f, fps)| {
-                    DataMetadata::Video {
-                        width,
-                        height,
-                        format: VideoFormat::ALL[f],
-                        fps,
-                    }
+                    DataMetadata::Video { width, height, format: VideoFormat::ALL[f], fps }
                 }
             ),
             (tag, proptest::option::of(tag))
                 .prop_map(|(encoding, language)| DataMetadata::Text { encoding, language }),
-            (
-                proptest::collection::vec(any::<usize>(), 0..=8),
-                0..TensorType::ALL.len()
-            )
-                .prop_map(|(shape, t)| DataMetadata::Tensor {
-                    shape,
-                    dtype: TensorType::ALL[t]
-                }),
+            (proptest::collection::vec(any::<usize>(), 0..=8), 0..TensorType::ALL.len())
+                .prop_map(|(shape, t)| DataMetadata::Tensor { shape, dtype: TensorType::ALL[t] }),
             Just(DataMetadata::Json),
             Just(DataMetadata::Binary),
         ]
@@ -514,10 +471,7 @@ mod tests {
         wire.flags = U16::new(0x8000);
         assert!(wire.decode().is_ok());
         wire.version_major = 2;
-        let refused = WireError::UnsupportedVersion {
-            found: 2,
-            supported: 1,
-        };
+        let refused = WireError::UnsupportedVersion { found: 2, supported: 1 };
         assert_eq!(wire.decode(), Err(refused));
         wire.magic = *b"XXXX";
         assert_eq!(wire.decode(), Err(WireError::BadMagic { found: *b"XXXX" }));
@@ -525,27 +479,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_not_truncated() {
-        let long = DataMetadata::Text {
-            encoding: "utf-8".into(),
-            language: Some("x".repeat(16)),
-        };
+        let long = DataMetadata::Text { encoding: "utf-8".into(), language: Some("x".repeat(16)) };
         assert!(matches!(
             WireHeader::encode(&DataHeader::new(long, 0)),
-            Err(WireError::Metadata(MetadataError::TextTooLong {
-                field: "language",
-                ..
-            }))
+            Err(WireError::Metadata(MetadataError::TextTooLong { field: "language", .. }))
         ));
-        let rank9 = DataMetadata::Tensor {
-            shape: vec![1; 9],
-            dtype: TensorType::U8,
-        };
+        let rank9 = DataMetadata::Tensor { shape: vec![1; 9], dtype: TensorType::U8 };
         assert!(matches!(
             WireHeader::encode(&DataHeader::new(rank9, 1)),
-            Err(WireError::Metadata(MetadataError::RankTooHigh {
-                rank: 9,
-                max: 8
-            }))
+            Err(WireError::Metadata(MetadataError::RankTooHigh { rank: 9, max: 8 }))
         ));
     }
 }

@@ -1,0 +1,313 @@
+//! The receiving end of a channel.
+//!
+//! Main type: [`Subscriber`]. Messages are seen where they lie; each is given back to its sender
+//! when the last clone of its payload is dropped. What is read from shared memory is hostile: a
+//! message that is not valid is a typed error, and the next one is not affected.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rm_core::{DataError, RuntimeData, WireError, WireHeader};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared};
+use crate::control::{SubscriberPlace, place};
+use crate::namespace::IpcService;
+use crate::stats::{Latencies, LatencySummary, monotonic_ns};
+use crate::wake::Doorbell;
+
+/// Why nothing was received.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The channel is closed, or its publisher has left and everything has been taken.
+    #[error("channel is closed")]
+    ChannelClosed,
+    /// Nothing came in time.
+    #[error("nothing was received within {0:?}")]
+    TimedOut(Duration),
+    /// A message's header cannot be read. The message is dropped and counted.
+    #[error("message {position} has an unreadable header")]
+    Header {
+        /// Its position in the channel.
+        position: u64,
+        /// What is wrong with it.
+        #[source]
+        source: WireError,
+    },
+    /// A message's payload is not what its header says. The message is dropped and counted.
+    #[error("message {position} is not what its header says")]
+    Payload {
+        /// Its position in the channel.
+        position: u64,
+        /// What is wrong with it.
+        #[source]
+        source: DataError,
+    },
+    /// A message claims a place in the channel that it cannot have. It is dropped and counted.
+    #[error("message {position} claims to be message {found}")]
+    Sequence {
+        /// The position that it should have, or come after.
+        position: u64,
+        /// The position that it claims.
+        found: u64,
+    },
+    /// iceoryx2 could not reach the sender's memory.
+    #[error("reception failed: {0}")]
+    Reception(String),
+}
+
+type RawSample = iceoryx2::sample::Sample<IpcService, [u8], HeaderBytes>;
+
+/// A sample on loan from its sender, as an owner of bytes.
+struct Borrowed {
+    sample: RawSample,
+    len: usize,
+    borrowed: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Borrowed {
+    fn as_ref(&self) -> &[u8] {
+        &self.sample.payload()[..self.len]
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.borrowed.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The receiving end of a channel.
+pub struct Subscriber {
+    port: iceoryx2::port::subscriber::Subscriber<IpcService, [u8], HeaderBytes>,
+    shared: Arc<Shared>,
+    bell: Arc<Doorbell>,
+    index: usize,
+    /// Position of the next message.
+    next: u64,
+    borrowed: Arc<AtomicUsize>,
+    latencies: Latencies,
+    copied_bytes: u64,
+    bytes: u64,
+    missed: u64,
+    invalid: u64,
+}
+
+impl Subscriber {
+    pub(crate) fn join(shared: Arc<Shared>, bell: Arc<Doorbell>) -> Result<Self, ChannelError> {
+        let channel = || shared.id.clone();
+        if shared.state() >= ChannelState::Draining {
+            return Err(ChannelError::Closed { channel: channel() });
+        }
+        let page = &shared.page;
+        let limit = page.max_subscribers.load(Ordering::Relaxed);
+        let places = page.subscribers.iter().take(limit as usize);
+        let claim = places.enumerate().find(|(_, sub)| {
+            let (free, joining) = (place::FREE, place::JOINING);
+            // Counts for backpressure from here on, at most as if it had taken nothing since.
+            sub.position.store(page.publisher.published.load(Ordering::Acquire), Ordering::Release);
+            sub.state.compare_exchange(free, joining, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        });
+        let Some((index, own)) = claim else {
+            return Err(ChannelError::Full { channel: channel(), role: "subscribers", limit });
+        };
+        own.bell.store(bell.id().0, Ordering::Release);
+        own.pid.store(std::process::id(), Ordering::Relaxed);
+        let port = shared.service.subscriber_builder().create().map_err(|error| {
+            own.state.store(place::FREE, Ordering::Release);
+            shared.iceoryx(error)
+        })?;
+        own.state.store(place::ACTIVE, Ordering::Release);
+        shared.set_state(ChannelState::Active);
+        let next = own.position.load(Ordering::Acquire);
+        let mut subscriber = Self {
+            port,
+            shared: shared.clone(),
+            bell,
+            index,
+            next,
+            borrowed: Arc::default(),
+            latencies: Latencies::new(),
+            copied_bytes: 0,
+            bytes: 0,
+            missed: 0,
+            invalid: 0,
+        };
+        // What was sent between claiming the place and connecting never comes. A message is
+        // delivered before it is published, so an empty queue proves that nothing is under way.
+        let published = shared.page.publisher.published.load(Ordering::Acquire);
+        if !subscriber.has_message() {
+            subscriber.advance_to(published);
+        }
+        shared.ring_publisher();
+        Ok(subscriber)
+    }
+
+    fn own(&self) -> &SubscriberPlace {
+        &self.shared.page.subscribers[self.index]
+    }
+
+    fn has_message(&self) -> bool {
+        self.port.has_samples().unwrap_or(true)
+    }
+
+    fn advance_to(&mut self, position: u64) {
+        self.next = position;
+        if let Some(bell) = self.shared.page.advance(self.own(), position) {
+            self.shared.ring(bell);
+        }
+    }
+
+    /// Whether [`try_recv`](Self::try_recv) has something to say: a message, or that the channel
+    /// is closed. Cheap: this is what a waiter calls in its spin.
+    pub fn is_ready(&self) -> bool {
+        self.has_message() || self.shared.state() >= ChannelState::Draining
+    }
+
+    /// The next message, if there is one.
+    ///
+    /// # Errors
+    /// [`ReceiveError::ChannelClosed`] at the end; `Header` or `Payload` for a message that is
+    /// not valid.
+    pub fn try_recv(&mut self) -> Result<Option<RuntimeData>, ReceiveError> {
+        // Read first: what was sent before the state changed is then seen below.
+        let state = self.shared.state();
+        if state == ChannelState::Destroyed {
+            return Err(ReceiveError::ChannelClosed);
+        }
+        match self.port.receive().map_err(|e| ReceiveError::Reception(format!("{e:?}")))? {
+            Some(sample) => self.accept(sample).map(Some),
+            None if state == ChannelState::Draining => Err(ReceiveError::ChannelClosed),
+            None => Ok(None),
+        }
+    }
+
+    /// The next message, waiting for it on the doorbell.
+    ///
+    /// # Errors
+    /// As [`try_recv`](Self::try_recv).
+    pub fn recv(&mut self) -> Result<RuntimeData, ReceiveError> {
+        loop {
+            if let Some(data) = self.try_recv()? {
+                return Ok(data);
+            }
+            self.bell.wait(|| self.is_ready(), None);
+        }
+    }
+
+    /// The next message, waiting for it no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`ReceiveError::TimedOut`], or as [`try_recv`](Self::try_recv).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<RuntimeData, ReceiveError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(data) = self.try_recv()? {
+                return Ok(data);
+            }
+            if !self.bell.wait(|| self.is_ready(), Some(deadline)) {
+                return Err(ReceiveError::TimedOut(timeout));
+            }
+        }
+    }
+
+    fn accept(&mut self, sample: RawSample) -> Result<RuntimeData, ReceiveError> {
+        let received_ns = monotonic_ns();
+        let wire = WireHeader::read_from_bytes(sample.user_header().as_bytes())
+            .expect("the header's type has as many bytes as a wire header");
+        let published = self.shared.page.publisher.published.load(Ordering::Acquire);
+        let header = match wire.decode() {
+            // The message is counted as published only after it was delivered, hence one more.
+            Ok(header) if (self.next..=published.max(self.next)).contains(&header.sequence) => {
+                header
+            }
+            Ok(header) => {
+                let found = header.sequence;
+                return Err(self.reject(|position| ReceiveError::Sequence { position, found }));
+            }
+            Err(source) => {
+                return Err(self.reject(|position| ReceiveError::Header { position, source }));
+            }
+        };
+        self.missed += header.sequence - self.next;
+        self.advance_to(header.sequence + 1);
+        let len = header.payload_size as usize;
+        if len > sample.payload().len() {
+            self.invalid += 1;
+            let source = DataError::LengthMismatch { claimed: len, actual: sample.payload().len() };
+            return Err(ReceiveError::Payload { position: header.sequence, source });
+        }
+        let position = header.sequence;
+        let payload = self.borrow_or_copy(sample, len);
+        let data = RuntimeData::from_parts(header, payload).map_err(|source| {
+            self.invalid += 1;
+            ReceiveError::Payload { position, source }
+        })?;
+        self.bytes += len as u64;
+        self.latencies.record(received_ns.saturating_sub(wire.sent_ns()));
+        Ok(data)
+    }
+
+    fn reject(&mut self, error: impl FnOnce(u64) -> ReceiveError) -> ReceiveError {
+        let position = self.next;
+        self.invalid += 1;
+        self.advance_to(position + 1);
+        error(position)
+    }
+
+    fn borrow_or_copy(&mut self, sample: RawSample, len: usize) -> Bytes {
+        let limit = self.shared.page.max_borrowed.load(Ordering::Relaxed) as usize;
+        // One borrow is kept back for the next message to be received at all.
+        if self.borrowed.fetch_add(1, Ordering::Acquire) + 1 < limit {
+            return Bytes::from_owner(Borrowed { sample, len, borrowed: self.borrowed.clone() });
+        }
+        self.borrowed.fetch_sub(1, Ordering::Release);
+        self.copied_bytes += len as u64;
+        self.own().copied_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Bytes::copy_from_slice(&sample.payload()[..len])
+    }
+
+    /// Times from sending to reception of everything received so far.
+    pub fn latency(&self) -> LatencySummary {
+        self.latencies.summary()
+    }
+
+    /// Payload bytes received so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Payload bytes that were copied because too many messages were kept.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
+    }
+
+    /// Messages that were sent and never came. Zero, unless something is wrong.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Messages that came and were not valid.
+    pub fn invalid(&self) -> u64 {
+        self.invalid
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.own().state.store(place::FREE, Ordering::Release);
+        // Its share of the queue is room for others now.
+        if let Some(bell) = self.shared.page.publisher_to_wake() {
+            self.shared.ring(bell);
+        }
+    }
+}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Subscriber").field(&self.shared.id).finish()
+    }
+}

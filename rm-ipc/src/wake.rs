@@ -1,0 +1,355 @@
+//! How a process sleeps until there is something to do, and how others wake it.
+//!
+//! Main types: [`Doorbell`], on which one thread waits, and [`Ringer`], by which anybody wakes it.
+//! A doorbell is a FIFO, which opens by name in any process, and a "sleeping" flag in shared
+//! memory, so that ringing somebody who is awake costs no system call.
+//!
+//! A doorbell belongs to the thread that waits on it. It carries no message and gives no hang-up:
+//! what there is to do is checked by the waiter, and a peer's death is told by its pidfd.
+//!
+//! # Why no wake-up is lost
+//! The ringer makes its work visible, then passes a full fence, then reads the flag. The sleeper
+//! sets the flag, then passes a full fence, then checks for work. In any order of the two fences
+//! at least one sees the other: either the sleeper finds the work, or the ringer finds the flag.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
+use serde::{Deserialize, Serialize};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::namespace::Namespace;
+use crate::segment::SharedPage;
+
+/// Why a doorbell could not be made or found.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} doorbell {id} of {}", namespace.display())]
+pub struct WakeError {
+    action: &'static str,
+    id: BellId,
+    namespace: std::path::PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The name of a doorbell within its namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BellId(pub(crate) u64);
+
+impl std::fmt::Display for BellId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl BellId {
+    fn fifo(self) -> String {
+        format!("bell-{self}")
+    }
+
+    fn flag(self) -> String {
+        format!("bell-{self}.flag")
+    }
+}
+
+#[derive(FromBytes, IntoBytes)]
+#[repr(C, align(64))]
+struct Flag {
+    sleeping: AtomicU32,
+    reserved: [AtomicU32; 15],
+}
+
+struct Bell {
+    id: BellId,
+    fifo: File,
+    flag: SharedPage<Flag>,
+}
+
+impl Bell {
+    fn open(namespace: &Namespace, id: BellId) -> io::Result<Self> {
+        // Opened for reading too, so that writing to a dead process's bell raises no signal.
+        let fifo = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(namespace.folder().join(id.fifo()))?;
+        let flag = SharedPage::map(&namespace.open_file(&id.flag())?)?;
+        Ok(Self { id, fifo, flag })
+    }
+
+    fn ring(&self) {
+        fence(Ordering::SeqCst);
+        let sleeping = &self.flag.sleeping;
+        if sleeping.load(Ordering::Relaxed) != 0 && sleeping.swap(0, Ordering::AcqRel) != 0 {
+            // The one failure is a full FIFO, and then there is a wake-up under way already.
+            let _ = (&self.fifo).write(&[1]);
+        }
+    }
+}
+
+/// Wakes the owner of a doorbell. Clones ring the same bell.
+#[derive(Clone)]
+pub struct Ringer {
+    bell: Arc<Bell>,
+}
+
+impl Ringer {
+    /// Finds the doorbell `id`.
+    ///
+    /// # Errors
+    /// [`WakeError`] if there is none, because its owner has gone or has never been.
+    pub fn open(namespace: &Namespace, id: BellId) -> Result<Self, WakeError> {
+        match Bell::open(namespace, id) {
+            Ok(bell) => Ok(Self { bell: Arc::new(bell) }),
+            Err(source) => {
+                let namespace = namespace.folder().to_owned();
+                Err(WakeError { action: "open", id, namespace, source })
+            }
+        }
+    }
+
+    /// Wakes the owner if it sleeps. What it is to find must be visible before this call.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+}
+
+impl std::fmt::Debug for Ringer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ringer").field(&self.bell.id).finish()
+    }
+}
+
+/// What one thread sleeps on.
+pub struct Doorbell {
+    bell: Arc<Bell>,
+    namespace: Namespace,
+    spin: Mutex<Spin>,
+}
+
+impl Doorbell {
+    /// Makes a doorbell.
+    ///
+    /// # Errors
+    /// [`WakeError`] if its files cannot be made.
+    pub fn create(namespace: &Namespace) -> Result<Self, WakeError> {
+        let error = |id| {
+            let namespace = namespace.folder().to_owned();
+            move |source| WakeError { action: "create", id, namespace, source }
+        };
+        let id = getrandom::u64().map_err(|e| error(BellId(0))(io::Error::other(e)))?;
+        let id = BellId(id);
+        let make = || -> io::Result<Bell> {
+            // Written, not just sized: a full file system is an error here and not a signal later.
+            namespace.create_file(&id.flag())?.write_all(&[0; size_of::<Flag>()])?;
+            let path = namespace.folder().join(id.fifo());
+            mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR)?;
+            Bell::open(namespace, id)
+        };
+        let bell = Arc::new(make().map_err(error(id))?);
+        Ok(Self { bell, namespace: namespace.clone(), spin: Mutex::default() })
+    }
+
+    /// Its name, by which others open a [`Ringer`].
+    pub fn id(&self) -> BellId {
+        self.bell.id
+    }
+
+    /// A ringer for other threads of this process.
+    pub fn ringer(&self) -> Ringer {
+        Ringer { bell: self.bell.clone() }
+    }
+
+    /// Waits until `ready` says so; `false` if `deadline` came first.
+    ///
+    /// `ready` is called often and has to be cheap. Only one thread waits at a time; a second one
+    /// waits for the first to be done.
+    pub fn wait(&self, mut ready: impl FnMut() -> bool, deadline: Option<Instant>) -> bool {
+        if ready() {
+            return true;
+        }
+        let mut spin = self.spin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if spin.spin(&mut ready, deadline) {
+            return true;
+        }
+        let sleeping = &self.bell.flag.sleeping;
+        loop {
+            sleeping.store(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            let done = ready();
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if done || late {
+                sleeping.store(0, Ordering::Relaxed);
+                return done;
+            }
+            self.sleep(deadline);
+        }
+    }
+
+    fn sleep(&self, deadline: Option<Instant>) {
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+        });
+        let mut fds = [PollFd::new(&self.bell.fifo, PollFlags::IN)];
+        // An interrupted or failed poll ends in another look at `ready`, as a wake-up does.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let mut rings = [0; 64];
+        while rustix::io::read(&self.bell.fifo, &mut rings).is_ok_and(|read| read == rings.len()) {}
+    }
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        for name in [self.id().fifo(), self.id().flag()] {
+            // They may be gone with their namespace.
+            let _ = std::fs::remove_file(self.namespace.folder().join(name));
+        }
+    }
+}
+
+impl std::fmt::Debug for Doorbell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Doorbell").field(&self.id()).finish()
+    }
+}
+
+/// Decides how long a wait spins before it sleeps.
+///
+/// Waking a halted core costs tens of microseconds, so a spin that is answered pays; one that is
+/// not burns the core that the answer may need. The budget is kept on a hit and halved on a miss.
+/// Below 6 µs it is zero; from there one wait in 16, and after each further miss in twice as many
+/// up to 2,048, tries again.
+struct Spin {
+    budget: Duration,
+    waits: u32,
+    probe_every: u32,
+}
+
+impl Default for Spin {
+    fn default() -> Self {
+        Self { budget: Self::BUDGET, waits: 0, probe_every: Self::FIRST_PROBE }
+    }
+}
+
+impl Spin {
+    const BUDGET: Duration = Duration::from_micros(50);
+    const LEAST: Duration = Duration::from_micros(6);
+    const FIRST_PROBE: u32 = 16;
+    const LAST_PROBE: u32 = 2_048;
+
+    fn next_budget(&mut self) -> Duration {
+        if !self.budget.is_zero() {
+            return self.budget;
+        }
+        self.waits += 1;
+        if self.waits < self.probe_every {
+            return Duration::ZERO;
+        }
+        self.waits = 0;
+        Self::BUDGET
+    }
+
+    fn record(&mut self, spun: Duration, hit: bool) {
+        if hit {
+            *self = Self::default();
+        } else if !self.budget.is_zero() {
+            let half = spun / 2;
+            self.budget = if half < Self::LEAST { Duration::ZERO } else { half };
+        } else if !spun.is_zero() {
+            self.probe_every = (self.probe_every * 2).min(Self::LAST_PROBE);
+        }
+    }
+
+    fn spin(&mut self, ready: &mut impl FnMut() -> bool, deadline: Option<Instant>) -> bool {
+        let budget = self.next_budget();
+        if budget.is_zero() {
+            return false;
+        }
+        let end = Instant::now() + budget;
+        let end = deadline.map_or(end, |deadline| end.min(deadline));
+        let hit = loop {
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+            if ready() {
+                break true;
+            }
+            if Instant::now() >= end {
+                break false;
+            }
+        };
+        self.record(budget, hit);
+        hit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn spin_gives_up_after_misses_and_probes_ever_more_rarely() {
+        let mut spin = Spin::default();
+        let mut budgets = Vec::new();
+        for _ in 0..5 {
+            let budget = spin.next_budget();
+            budgets.push(budget.as_micros());
+            spin.record(budget, false);
+        }
+        assert_eq!(budgets, [50, 25, 12, 6, 0]);
+        let mut probes = Vec::new();
+        for wait in 5_u32..10_000 {
+            let budget = spin.next_budget();
+            if !budget.is_zero() {
+                probes.push(wait);
+            }
+            spin.record(budget, false);
+        }
+        let gaps: Vec<_> = probes.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(gaps[..7], [32, 64, 128, 256, 512, 1024, 2048]);
+        assert!(gaps[7..].iter().all(|gap| *gap == 2048));
+        spin.record(Spin::BUDGET, true);
+        assert_eq!(spin.next_budget(), Spin::BUDGET);
+    }
+
+    #[test]
+    fn wait_ends_at_the_deadline_when_nobody_rings() {
+        let namespace = Namespace::create().unwrap();
+        let bell = Doorbell::create(&namespace).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(5);
+        assert!(!bell.wait(|| false, Some(deadline)));
+        assert!(Instant::now() >= deadline);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_two_threads() {
+        let namespace = Namespace::create().unwrap();
+        let [ours, theirs] = [(); 2].map(|()| Doorbell::create(&namespace).unwrap());
+        let [ring_ours, ring_theirs] =
+            [&ours, &theirs].map(|bell| Ringer::open(&namespace, bell.id()).unwrap());
+        let (there, back) = (AtomicU64::new(0), AtomicU64::new(0));
+        let give_up = Some(Instant::now() + Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 1..=20_000 {
+                    assert!(theirs.wait(|| there.load(Ordering::Acquire) == turn, give_up));
+                    back.store(turn, Ordering::Release);
+                    ring_ours.ring();
+                }
+            });
+            for turn in 1..=20_000 {
+                there.store(turn, Ordering::Release);
+                ring_theirs.ring();
+                assert!(ours.wait(|| back.load(Ordering::Acquire) == turn, give_up));
+            }
+        });
+    }
+}

@@ -1,0 +1,4 @@
+//! Channels as their users see them: within one process, across processes, and when one is killed.
+
+mod channel;
+mod processes;

@@ -1,0 +1,195 @@
+//! Several processes. The test binary is its own child: `child_entry` does the child's part.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rm_core::RuntimeData;
+use rm_ipc::{Channel, ChannelOptions, Doorbell, Namespace, ReceiveError, sweep};
+
+use crate::channel::{files_of, id};
+
+const ROLE: &str = "RM_IPC_TEST_ROLE";
+const FOLDER: &str = "RM_IPC_TEST_FOLDER";
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// A child that is killed and reaped when its test ends, however that ends.
+struct Peer(Child);
+
+impl Peer {
+    fn start(role: &str, folder: &Path) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("a test binary"));
+        command.args(["--exact", "processes::child_entry", "--nocapture"]);
+        command.env(ROLE, role).env(FOLDER, folder).stdout(Stdio::null());
+        Self(command.spawn().expect("the test binary runs"))
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().expect("a living child");
+        self.0.wait().expect("a child to reap");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Does nothing when run as a test; in a child it plays the role that the environment names.
+#[test]
+fn child_entry() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let folder = std::env::var(FOLDER).unwrap();
+    if role == "owner" {
+        let namespace = Namespace::create().unwrap();
+        let channel = Channel::create(&namespace, &id("there"), ChannelOptions::default()).unwrap();
+        let bell = Arc::new(Doorbell::create(&namespace).unwrap());
+        let _publisher = channel.publisher(&bell).unwrap();
+        std::fs::write(Path::new(&folder).join("name"), namespace.id().to_string()).unwrap();
+        bell.wait(|| false, None);
+    }
+    let namespace = Namespace::open(Path::new(&folder)).unwrap();
+    let bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    let mut there = Channel::open(&namespace, &id("there")).unwrap().subscribe(&bell).unwrap();
+    let back = Channel::open(&namespace, &id("back")).unwrap().publisher(&bell).unwrap();
+    match role.as_str() {
+        "echo" => {
+            while let Ok(data) = there.recv() {
+                back.publish(&data).unwrap();
+            }
+        }
+        "hoard" => {
+            let kept: Vec<_> = (0..3).map(|_| there.recv().unwrap()).collect();
+            back.publish(&RuntimeData::text("holding").unwrap()).unwrap();
+            bell.wait(|| kept.is_empty(), None);
+        }
+        "loan" => {
+            back.publish(&RuntimeData::text("sent").unwrap()).unwrap();
+            let loan = back.loan_uninit(100).unwrap();
+            back.publish(&RuntimeData::text("loaned").unwrap()).unwrap();
+            bell.wait(|| false, None);
+            drop(loan);
+        }
+        other => panic!("no such role: {other}"),
+    }
+}
+
+struct Pair {
+    namespace: Namespace,
+    channels: [Channel; 2],
+    bell: Arc<Doorbell>,
+}
+
+fn pair(options: ChannelOptions) -> Pair {
+    let namespace = Namespace::create().expect("a fresh namespace");
+    let channels = ["there", "back"]
+        .map(|name| Channel::create(&namespace, &id(name), options).expect("a fresh namespace"));
+    let bell = Arc::new(Doorbell::create(&namespace).expect("a fresh namespace"));
+    Pair { namespace, channels, bell }
+}
+
+#[test]
+fn frames_of_all_sizes_come_back_from_another_process() {
+    let Pair { namespace, channels: [there, back], bell } = pair(ChannelOptions::default());
+    let mut echoed = back.subscribe(&bell).unwrap();
+    let _echo = Peer::start("echo", namespace.folder());
+    let publisher = there.publisher(&bell).unwrap();
+    for (n, len) in [0, 1, 64, 3_840, 65_536, 4 << 20, 64, 10 << 20].into_iter().enumerate() {
+        let sent = RuntimeData::binary(vec![n as u8; len]).unwrap();
+        publisher.publish(&sent).unwrap();
+        let received = echoed.recv_timeout(WATCHDOG).unwrap();
+        assert_eq!(received.payload(), sent.payload());
+    }
+    let total = there.bytes();
+    assert_eq!((there.copied_bytes(), back.copied_bytes()), (total, total));
+    there.close();
+    back.close();
+}
+
+#[test]
+fn a_burst_through_a_shallow_channel_comes_back_complete_and_in_order() {
+    let options = ChannelOptions { depth: 2, ..ChannelOptions::default() };
+    let Pair { namespace, channels: [there, back], bell } = pair(options);
+    let mut echoed = back.subscribe(&bell).unwrap();
+    let _echo = Peer::start("echo", namespace.folder());
+    let sender_bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    let publisher = there.publisher(&sender_bell).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..20_000_u32 {
+                let len = (n.wrapping_mul(2_654_435_761) >> 19) as usize;
+                let mut payload = vec![n as u8; 4 + len];
+                payload[..4].copy_from_slice(&n.to_le_bytes());
+                publisher.publish(&RuntimeData::binary(payload).unwrap()).unwrap();
+            }
+        });
+        for n in 0..20_000_u32 {
+            let data = echoed.recv_timeout(WATCHDOG).unwrap();
+            assert_eq!(data.payload()[..4], n.to_le_bytes());
+            assert!(data.payload()[4..].iter().all(|byte| *byte == n as u8));
+        }
+    });
+    there.close();
+}
+
+#[test]
+fn a_killed_subscriber_that_held_samples_leaves_nothing_behind() {
+    let Pair { namespace, channels: [there, back], bell } = pair(ChannelOptions::default());
+    let name = namespace.id().to_string();
+    let mut told = back.subscribe(&bell).unwrap();
+    let mut hoarder = Peer::start("hoard", namespace.folder());
+    let publisher = there.publisher(&bell).unwrap();
+    for _ in 0..3 {
+        publisher.publish(&RuntimeData::binary(vec![0; 1 << 20]).unwrap()).unwrap();
+    }
+    assert_eq!(told.recv_timeout(WATCHDOG).unwrap().as_text(), Some("holding"));
+    hoarder.kill();
+    drop((told, publisher, there, back, bell, namespace));
+    assert_eq!(files_of(&name), [""; 0]);
+}
+
+#[test]
+fn what_a_killed_publisher_had_sent_stays_readable() {
+    let Pair { namespace, channels: [there, back], bell } = pair(ChannelOptions::default());
+    let name = namespace.id().to_string();
+    let mut subscriber = back.subscribe(&bell).unwrap();
+    let mut loaner = Peer::start("loan", namespace.folder());
+    assert_eq!(subscriber.recv_timeout(WATCHDOG).unwrap().as_text(), Some("sent"));
+    assert!(bell.wait(|| back.queued() == 1, Some(std::time::Instant::now() + WATCHDOG)));
+    loaner.kill();
+    assert_eq!(subscriber.recv_timeout(WATCHDOG).unwrap().as_text(), Some("loaned"));
+    let timeout = Duration::from_millis(1);
+    assert_eq!(subscriber.recv_timeout(timeout).unwrap_err(), ReceiveError::TimedOut(timeout));
+    back.close();
+    assert_eq!(subscriber.recv().unwrap_err(), ReceiveError::ChannelClosed);
+    drop((subscriber, there, back, bell, namespace));
+    assert_eq!(files_of(&name), [""; 0]);
+}
+
+#[test]
+fn sweep_removes_what_a_killed_owner_left_and_nothing_of_the_living() {
+    let folder = tempfile::tempdir().unwrap();
+    let alive = Namespace::create().unwrap();
+    let mut owner = Peer::start("owner", folder.path());
+    let written = folder.path().join("name");
+    let started = std::time::Instant::now();
+    let name = loop {
+        match std::fs::read_to_string(&written) {
+            Ok(name) if name.len() == 16 => break name,
+            _ => assert!(started.elapsed() < WATCHDOG, "the owner did not start"),
+        }
+        std::thread::yield_now();
+    };
+    owner.kill();
+    assert!(files_of(&name).len() > 2, "{:?}", files_of(&name));
+    // Another test's sweep may have been faster, so what it reports is not asserted.
+    sweep().unwrap();
+    assert_eq!(files_of(&name), [""; 0]);
+    assert!(!files_of(&alive.id().to_string()).is_empty());
+}
