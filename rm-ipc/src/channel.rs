@@ -375,12 +375,16 @@ impl Channel {
         self.shared.page.publisher.bytes.load(Ordering::Relaxed)
     }
 
+    /// Payload bytes that were copied on the way in.
+    pub fn bytes_copied_in(&self) -> u64 {
+        self.shared.page.publisher.copied_bytes.load(Ordering::Relaxed)
+    }
+
     /// Payload bytes that were copied, on the way in and by subscribers that kept too much.
     pub fn copied_bytes(&self) -> u64 {
-        let page = &self.shared.page;
-        let by_subscribers =
-            page.subscribers.iter().map(|sub| sub.copied_bytes.load(Ordering::Relaxed));
-        by_subscribers.fold(page.publisher.copied_bytes.load(Ordering::Relaxed), u64::wrapping_add)
+        let subscribers = self.shared.page.subscribers.iter();
+        let by_subscribers = subscribers.map(|sub| sub.copied_bytes.load(Ordering::Relaxed));
+        by_subscribers.fold(self.bytes_copied_in(), u64::wrapping_add)
     }
 }
 

@@ -48,6 +48,6 @@ pub use cleanup::{Swept, sweep};
 pub use loan::{LoanError, SampleMut, SampleMutUninit, SendError};
 pub use namespace::{Namespace, NamespaceError};
 pub use publisher::{PublishError, Publisher};
-pub use stats::{LatencySummary, monotonic_ns};
+pub use stats::{Latencies, LatencySummary, monotonic_ns};
 pub use subscriber::{ReceiveError, Subscriber};
 pub use wake::{BellId, Doorbell, Ringer, WakeError};

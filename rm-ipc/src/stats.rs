@@ -1,6 +1,6 @@
 //! Times of messages in transit.
 //!
-//! Main type: [`LatencySummary`].
+//! Main types: [`Latencies`], which collects, and [`LatencySummary`], which is kept.
 
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
@@ -26,23 +26,32 @@ pub struct LatencySummary {
 
 /// Collects times in bounded memory, to 1 % exact.
 #[derive(Debug, Clone)]
-pub(crate) struct Latencies(Histogram<u64>);
+pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
     const LONGEST_NS: u64 = 3_600_000_000_000;
 
-    pub(crate) fn new() -> Self {
+    /// No times yet.
+    pub fn new() -> Self {
         let histogram = Histogram::new_with_bounds(1, Self::LONGEST_NS, 2);
         Self(histogram.expect("the bounds and the precision are constants in range"))
     }
 
-    pub(crate) fn record(&mut self, nanos: u64) {
+    /// Adds one time, in nanoseconds; an hour at most.
+    pub fn record(&mut self, nanos: u64) {
         self.0.saturating_record(nanos);
     }
 
-    pub(crate) fn summary(&self) -> LatencySummary {
+    /// Sums them up.
+    pub fn summary(&self) -> LatencySummary {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         LatencySummary { count: self.0.len(), median_us: at(0.5), p99_us: at(0.99) }
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rm_core::{DataError, RuntimeData, WireError, WireHeader};
+use rm_core::{DataError, MessageKind, RuntimeData, WireError, WireHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared};
@@ -65,18 +65,30 @@ type RawSample = iceoryx2::sample::Sample<IpcService, [u8], HeaderBytes>;
 struct Borrowed {
     sample: RawSample,
     len: usize,
-    borrowed: Arc<AtomicUsize>,
+    // Dropped after the sample: only then may another one be borrowed in its place.
+    _slot: BorrowSlot,
+}
+
+/// Counts one borrowed sample for as long as it lives.
+struct BorrowSlot(Arc<AtomicUsize>);
+
+impl BorrowSlot {
+    /// A slot, unless as many as `limit` are taken.
+    fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let slot = Self(taken.clone());
+        (taken.fetch_add(1, Ordering::Acquire) < limit).then_some(slot)
+    }
+}
+
+impl Drop for BorrowSlot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl AsRef<[u8]> for Borrowed {
     fn as_ref(&self) -> &[u8] {
         &self.sample.payload()[..self.len]
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        self.borrowed.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -246,8 +258,10 @@ impl Subscriber {
             self.invalid += 1;
             ReceiveError::Payload { position, source }
         })?;
-        self.bytes += len as u64;
-        self.latencies.record(received_ns.saturating_sub(wire.sent_ns()));
+        if data.header().kind == MessageKind::Data {
+            self.bytes += len as u64;
+            self.latencies.record(received_ns.saturating_sub(wire.sent_ns()));
+        }
         Ok(data)
     }
 
@@ -261,16 +275,16 @@ impl Subscriber {
     fn borrow_or_copy(&mut self, sample: RawSample, len: usize) -> Bytes {
         let limit = self.shared.page.max_borrowed.load(Ordering::Relaxed) as usize;
         // One borrow is kept back for the next message to be received at all.
-        if self.borrowed.fetch_add(1, Ordering::Acquire) + 1 < limit {
-            return Bytes::from_owner(Borrowed { sample, len, borrowed: self.borrowed.clone() });
+        if let Some(slot) = BorrowSlot::take(&self.borrowed, limit.saturating_sub(1)) {
+            return Bytes::from_owner(Borrowed { sample, len, _slot: slot });
         }
-        self.borrowed.fetch_sub(1, Ordering::Release);
         self.copied_bytes += len as u64;
         self.own().copied_bytes.fetch_add(len as u64, Ordering::Relaxed);
         Bytes::copy_from_slice(&sample.payload()[..len])
     }
 
-    /// Times from sending to reception of everything received so far.
+    /// Times from sending to reception of all items received so far. End of stream and the like are
+    /// no items.
     pub fn latency(&self) -> LatencySummary {
         self.latencies.summary()
     }
