@@ -1,1 +1,97 @@
 //! Child processes that start, explain themselves, stop, and never outlive their parent.
+//!
+//! A [`ProcessManager`] starts what a [`CommandSpec`] describes. The [`NodeProcess`] it gives
+//! knows when and how the process ends, keeps the last of its output, and stops it together with
+//! all of its group. A child that calls [`child::connect`] also has a [`Connection`]: a control
+//! channel that carries any serde values in both directions. The crate does not know what the
+//! values mean, and moves no media data.
+//!
+//! Any executable can be supervised:
+//!
+//! ```
+//! use rm_process::{CommandSpec, ExitReason, ProcessManager};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = ProcessManager::new()?;
+//! let spec = CommandSpec::new("sh").args(["-c", "echo 'no such model' >&2; exit 3"]);
+//! let process = manager.spawn_plain(spec.label("asr")).await?;
+//! let exit = process.exited().await;
+//! assert_eq!((exit.code, exit.reason), (Some(3), ExitReason::Crash));
+//! assert_eq!(process.stderr_tail(), "no such model\n");
+//! println!("{}", process.failure_report());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A child of one's own talks to its parent. The parent:
+//!
+//! ```no_run
+//! use rm_process::{CommandSpec, ProcessManager};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = ProcessManager::new()?;
+//! let (process, mut connection) =
+//!     manager.spawn::<String, u64>(CommandSpec::new("./counter")).await?;
+//! connection.send(&"count these letters".to_owned()).await?;
+//! println!("{:?} letters", connection.recv().await?);
+//! drop(connection);
+//! process.terminate(Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! and the child, `./counter`:
+//!
+//! ```no_run
+//! use rm_process::child;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! child::die_with_parent()?;
+//! let (sender, mut receiver) = child::connect::<u64, String>()?.split();
+//! while let Some(text) = receiver.recv()? {
+//!     sender.send(&(text.len() as u64))?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("rm-process runs on Linux only: it needs pidfd, prctl and process groups");
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod command;
+mod error;
+mod spawn;
+mod sys;
+
+mod leader;
+mod output;
+mod process;
+
+mod exit;
+mod report;
+mod status;
+
+mod connection;
+mod handshake;
+pub mod protocol;
+
+pub mod child;
+
+pub use command::{BASE_ENV, CommandSpec};
+pub use connection::{Connection, ConnectionError, Receiver, Sender};
+pub use error::ProcessError;
+pub use exit::{ExitReason, ExitStatus};
+pub use handshake::{HandshakeError, PROTOCOL_VERSION};
+pub use process::NodeProcess;
+pub use report::FailureReport;
+pub use spawn::ProcessManager;
+pub use status::{IllegalTransition, ProcessStatus};

@@ -1,0 +1,319 @@
+//! The child's side: find the control channel, introduce oneself, and die with the parent.
+//!
+//! Main functions: [`connect`] and [`die_with_parent`]. Everything here is blocking `std` code:
+//! a child needs no async runtime. It does not read configuration; that arrives as values over
+//! the channel.
+
+use std::io::{self, Read};
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::connection::{ConnectionError, READ_BUFFER};
+use crate::handshake::Hello;
+use crate::protocol::{DEFAULT_MAX_FRAME, FrameDecoder, encode_frame};
+use crate::sys;
+
+/// Environment variable that tells a child its control channel: `"<descriptor>:<inode>"`. By the
+/// inode a grandchild that inherits the variable, but not the descriptor, knows that it is not
+/// meant.
+pub const CONTROL_FD_ENV: &str = "REMOTEMEDIA_CONTROL_FD";
+
+/// Stack of the thread that waits for the parent's death; it makes three system calls.
+const WATCHER_STACK: usize = 64 * 1024;
+
+/// Why this process cannot act as a child.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChildError {
+    /// No parent gave this process a control channel.
+    #[error("{CONTROL_FD_ENV} is not set; this program must be started by a runtime")]
+    NotAChild,
+    /// The variable does not name a control channel of this process.
+    #[error("{CONTROL_FD_ENV} is {value:?}, which is no control channel of this process")]
+    BadControlChannel {
+        /// What it holds.
+        value: String,
+        /// Why it is wrong, where the operating system said so.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The control channel was taken before.
+    #[error("the control channel is already taken")]
+    AlreadyConnected,
+    /// The parent could not be told who this is.
+    #[error("cannot send the introduction: {0}")]
+    Hello(#[source] ConnectionError),
+    /// The kernel ties the death of the parent to the thread that asks for it.
+    #[error("die_with_parent must be called on the main thread")]
+    NotMainThread,
+    /// Other processes than this one's descendants are in its process group.
+    #[error("this process does not lead its process group, so the group is not its own to kill")]
+    NotGroupLeader,
+    /// The operating system refused to watch the parent.
+    #[error("cannot watch the parent: {0}")]
+    Watch(#[source] io::Error),
+}
+
+/// Takes the control channel that the parent left for this process and introduces this process.
+///
+/// The descriptor is closed by exec from here on, so that grandchildren do not inherit it.
+///
+/// # Errors
+/// [`ChildError::NotAChild`] if there is none, [`ChildError::AlreadyConnected`] on the second
+/// call, [`ChildError::BadControlChannel`] and [`ChildError::Hello`] if it is not usable.
+pub fn connect<Tx: Serialize, Rx: DeserializeOwned>() -> Result<ChildConnection<Tx, Rx>, ChildError>
+{
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    let value = std::env::var(CONTROL_FD_ENV).map_err(|_| ChildError::NotAChild)?;
+    let Some((fd, inode)) = parse_control(&value) else {
+        let source = None;
+        return Err(ChildError::BadControlChannel { value, source });
+    };
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Err(ChildError::AlreadyConnected);
+    }
+    let socket = match sys::take_inherited_socket(fd, inode) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let source = Some(error);
+            return Err(ChildError::BadControlChannel { value, source });
+        }
+    };
+    let connection = ChildConnection::new(socket);
+    let hello = Hello::of_this_process();
+    connection.sender.channel.write(&hello).map_err(ChildError::Hello)?;
+    Ok(connection)
+}
+
+pub(crate) fn format_control(fd: i32, inode: u64) -> String {
+    format!("{fd}:{inode}")
+}
+
+fn parse_control(value: &str) -> Option<(i32, u64)> {
+    let (fd, inode) = value.split_once(':')?;
+    Some((fd.parse().ok()?, inode.parse().ok()?))
+}
+
+/// The child's end of its control channel: sends `Tx`, receives `Rx`.
+#[derive(Debug)]
+pub struct ChildConnection<Tx, Rx> {
+    sender: ChildSender<Tx>,
+    receiver: ChildReceiver<Rx>,
+}
+
+impl<Tx: Serialize, Rx: DeserializeOwned> ChildConnection<Tx, Rx> {
+    fn new(socket: OwnedFd) -> Self {
+        let channel =
+            Arc::new(Channel { stream: UnixStream::from(socket), writing: Mutex::new(()) });
+        Self {
+            sender: ChildSender { channel: Arc::clone(&channel), sends: PhantomData },
+            receiver: ChildReceiver {
+                channel,
+                decoder: FrameDecoder::default(),
+                buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+                receives: PhantomData,
+            },
+        }
+    }
+
+    /// A sender, for use from any thread.
+    pub fn sender(&self) -> ChildSender<Tx> {
+        self.sender.clone()
+    }
+
+    /// The receiver, for one thread at a time.
+    pub fn receiver(&mut self) -> &mut ChildReceiver<Rx> {
+        &mut self.receiver
+    }
+
+    /// The two directions, to be used from different threads.
+    pub fn split(self) -> (ChildSender<Tx>, ChildReceiver<Rx>) {
+        (self.sender, self.receiver)
+    }
+}
+
+#[derive(Debug)]
+struct Channel {
+    stream: UnixStream,
+    writing: Mutex<()>,
+}
+
+impl Channel {
+    fn write<T: Serialize>(&self, value: &T) -> Result<(), ConnectionError> {
+        let frame = encode_frame(value, DEFAULT_MAX_FRAME)?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            // Without NOSIGNAL a dead parent would end a child that did not ignore SIGPIPE.
+            match rustix::net::send(&self.stream, rest, SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(ConnectionError::from_io(error.into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sending half of a child's control channel.
+#[derive(Debug)]
+pub struct ChildSender<Tx> {
+    channel: Arc<Channel>,
+    sends: PhantomData<fn(&Tx)>,
+}
+
+impl<Tx> Clone for ChildSender<Tx> {
+    fn clone(&self) -> Self {
+        Self { channel: Arc::clone(&self.channel), sends: PhantomData }
+    }
+}
+
+impl<Tx: Serialize> ChildSender<Tx> {
+    /// Sends one value; blocks while the parent does not read.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Closed`] if the parent is gone, [`ConnectionError::Frame`] if the value
+    /// is too large or cannot be encoded.
+    pub fn send(&self, value: &Tx) -> Result<(), ConnectionError> {
+        self.channel.write(value)
+    }
+}
+
+/// The receiving half of a child's control channel.
+#[derive(Debug)]
+pub struct ChildReceiver<Rx> {
+    channel: Arc<Channel>,
+    decoder: FrameDecoder,
+    buffer: Box<[u8]>,
+    receives: PhantomData<fn() -> Rx>,
+}
+
+impl<Rx: DeserializeOwned> ChildReceiver<Rx> {
+    /// Waits for the next value; `None` once the parent has closed its end or is dead.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Frame`] if what came is not an `Rx`.
+    pub fn recv(&mut self) -> Result<Option<Rx>, ConnectionError> {
+        loop {
+            if let Some(value) = self.decoder.next_frame()? {
+                return Ok(Some(value));
+            }
+            let read = match (&self.channel.stream).read(&mut self.buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                Err(error) => return Err(ConnectionError::from_io(error)),
+            };
+            if read == 0 {
+                self.decoder.finish()?;
+                return Ok(None);
+            }
+            self.decoder.push(&self.buffer[..read]);
+        }
+    }
+}
+
+/// Ties the life of this process and all its descendants in its process group to the parent's.
+///
+/// A thread waits on a pidfd of the parent and, when the parent dies in whatever way, kills the
+/// whole group with SIGKILL; it needs no lock of the program, so it works also while Python holds
+/// the GIL. Call it first thing on the main thread, before any grandchild is started.
+///
+/// Up to here the kernel sends SIGKILL to this process alone when the parent dies. From here on it
+/// sends SIGCONT, which wakes a stopped process so that the thread can do its work. Replacing the
+/// program by exec afterwards ends the thread, and with it the protection.
+///
+/// # Errors
+/// [`ChildError::NotMainThread`], [`ChildError::NotGroupLeader`], or [`ChildError::Watch`].
+pub fn die_with_parent() -> Result<(), ChildError> {
+    // The kernel keeps the parent-death signal per thread, and the one set before exec belongs to
+    // the main thread.
+    if rustix::thread::gettid() != rustix::process::getpid() {
+        return Err(ChildError::NotMainThread);
+    }
+    if rustix::process::getpgrp() != rustix::process::getpid() {
+        return Err(ChildError::NotGroupLeader);
+    }
+    let watch = |error: Errno| ChildError::Watch(error.into());
+    let parent = rustix::process::getppid();
+    // A child of this crate has had this signal since before exec, so its parent was alive until
+    // now, and is `parent`. For others it is set here, and the parent is whoever it is now.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(watch)?;
+    let pidfd = match parent.map(|parent| rustix::process::pidfd_open(parent, PidfdFlags::empty()))
+    {
+        Some(Ok(pidfd)) => pidfd,
+        // No parent that can be seen from here (a PID namespace), so none to die with.
+        None => return Err(watch(Errno::SRCH)),
+        Some(Err(Errno::SRCH)) => kill_own_group(),
+        Some(Err(error)) => return Err(watch(error)),
+    };
+    // The pidfd is the parent's only if the parent still lived when it was opened: its number may
+    // have been reused.
+    if rustix::process::getppid() != parent {
+        kill_own_group();
+    }
+    std::thread::Builder::new()
+        .name("parent-watch".to_owned())
+        .stack_size(WATCHER_STACK)
+        .spawn(move || watch_parent(&pidfd))
+        .map_err(ChildError::Watch)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::CONT)).map_err(watch)
+}
+
+fn watch_parent(pidfd: &OwnedFd) {
+    // Signal handlers of the program run on its own threads, not on this small stack. If the mask
+    // cannot be set, they may run here too, which is no reason not to watch.
+    let _ = SigSet::all().thread_block();
+    loop {
+        let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut watched, None) {
+            Ok(0) | Err(Errno::INTR | Errno::AGAIN | Errno::NOMEM) => {}
+            Ok(_) | Err(_) => kill_own_group(),
+        }
+    }
+}
+
+/// Ends this process and everything in its group. Only for the leader of a group.
+fn kill_own_group() -> ! {
+    let own: Pid = rustix::process::getpid();
+    let _ = rustix::process::kill_process_group(own, Signal::KILL);
+    // Not reached: SIGKILL cannot be ignored, and a process may always signal itself.
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_read_as_it_is_written_and_anything_else_is_refused() {
+        assert_eq!(parse_control(&format_control(7, 4711)), Some((7, 4711)));
+        for bad in ["", "7", "7:", ":5", "x:5", "7:5:5", "-:1"] {
+            assert_eq!(parse_control(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_without_a_parent_runtime_is_not_a_child() {
+        let error = connect::<(), ()>().unwrap_err();
+        assert!(matches!(error, ChildError::NotAChild));
+    }
+
+    #[test]
+    fn dying_with_the_parent_is_refused_on_another_thread() {
+        let error = die_with_parent().unwrap_err();
+        assert!(matches!(error, ChildError::NotMainThread));
+    }
+}

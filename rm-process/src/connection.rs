@@ -1,0 +1,193 @@
+//! The parent's end of a control channel.
+//!
+//! Main type: [`Connection`], which splits into a [`Sender`] and a [`Receiver`]. It carries
+//! values; it matches no replies to requests and knows nothing about processes.
+
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Mutex;
+
+use crate::protocol::{DEFAULT_MAX_FRAME, FrameDecoder, FrameError, encode_frame};
+
+pub(crate) const READ_BUFFER: usize = 16 * 1024;
+
+/// Why a control channel could not carry a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The peer has closed the channel or is dead.
+    #[error("control channel is closed by the peer")]
+    Closed,
+    /// The bytes are not a frame, or the value does not fit into one.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The operating system failed.
+    #[error("control channel failed: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl ConnectionError {
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// The parent's end of the control channel to one child: sends `Tx`, receives `Rx`.
+#[derive(Debug)]
+pub struct Connection<Tx, Rx> {
+    sender: Sender<Tx>,
+    receiver: Receiver<Rx>,
+}
+
+impl<Tx: Serialize, Rx: DeserializeOwned> Connection<Tx, Rx> {
+    pub(crate) fn new(reader: FrameReader, writer: OwnedWriteHalf) -> Self {
+        let writer = FrameWriter { half: writer, unsent: Vec::new(), sent: 0 };
+        Self {
+            sender: Sender { writer: Arc::new(Mutex::new(writer)), sends: PhantomData },
+            receiver: Receiver { reader, receives: PhantomData },
+        }
+    }
+
+    /// Sends one value, see [`Sender::send`].
+    ///
+    /// # Errors
+    /// [`ConnectionError`].
+    pub async fn send(&self, value: &Tx) -> Result<(), ConnectionError> {
+        self.sender.send(value).await
+    }
+
+    /// Receives one value, see [`Receiver::recv`].
+    ///
+    /// # Errors
+    /// [`ConnectionError`].
+    pub async fn recv(&mut self) -> Result<Option<Rx>, ConnectionError> {
+        self.receiver.recv().await
+    }
+
+    /// The two directions, to be used from different tasks.
+    pub fn split(self) -> (Sender<Tx>, Receiver<Rx>) {
+        (self.sender, self.receiver)
+    }
+}
+
+/// The sending half. Clones send over the same channel; when the last one is dropped, the child
+/// sees the end of the stream.
+#[derive(Debug)]
+pub struct Sender<Tx> {
+    writer: Arc<Mutex<FrameWriter>>,
+    sends: PhantomData<fn(&Tx)>,
+}
+
+impl<Tx> Clone for Sender<Tx> {
+    fn clone(&self) -> Self {
+        Self { writer: Arc::clone(&self.writer), sends: PhantomData }
+    }
+}
+
+impl<Tx: Serialize> Sender<Tx> {
+    /// Sends one value; waits while the child does not read.
+    ///
+    /// If the returned future is dropped half-way, the value is sent whole or not at all: what is
+    /// left of it goes out before the next value.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Closed`] if the child is gone, [`ConnectionError::Frame`] if the value
+    /// is too large or cannot be encoded.
+    pub async fn send(&self, value: &Tx) -> Result<(), ConnectionError> {
+        let frame = encode_frame(value, DEFAULT_MAX_FRAME)?;
+        self.writer.lock().await.write(frame).await
+    }
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Receiver<Rx> {
+    reader: FrameReader,
+    receives: PhantomData<fn() -> Rx>,
+}
+
+impl<Rx: DeserializeOwned> Receiver<Rx> {
+    /// The next value, or `None` once the child has closed its end or is dead. Nothing is lost if
+    /// the returned future is dropped.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Frame`] if what came is not an `Rx`.
+    pub async fn recv(&mut self) -> Result<Option<Rx>, ConnectionError> {
+        self.reader.recv().await
+    }
+}
+
+#[derive(Debug)]
+struct FrameWriter {
+    half: OwnedWriteHalf,
+    /// The frame in work, and how much of it is out. It outlives a dropped `send`.
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+impl FrameWriter {
+    async fn write(&mut self, frame: Vec<u8>) -> Result<(), ConnectionError> {
+        self.flush().await?;
+        self.unsent = frame;
+        self.sent = 0;
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        while self.sent < self.unsent.len() {
+            let rest = &self.unsent[self.sent..];
+            let written = self.half.write(rest).await;
+            self.sent += written.map_err(ConnectionError::from_io)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads frames of any type: the introduction first, the values after it.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    half: OwnedReadHalf,
+    decoder: FrameDecoder,
+    buffer: Box<[u8]>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(stream: UnixStream) -> (Self, OwnedWriteHalf) {
+        let (half, writer) = stream.into_split();
+        let reader = Self {
+            half,
+            decoder: FrameDecoder::default(),
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+        };
+        (reader, writer)
+    }
+
+    pub(crate) async fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ConnectionError> {
+        loop {
+            if let Some(value) = self.decoder.next_frame()? {
+                return Ok(Some(value));
+            }
+            let read = match self.half.read(&mut self.buffer).await {
+                Ok(read) => read,
+                // A peer that died with unread input resets the channel; all it sent came before.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                Err(error) => return Err(ConnectionError::from_io(error)),
+            };
+            if read == 0 {
+                self.decoder.finish()?;
+                return Ok(None);
+            }
+            self.decoder.push(&self.buffer[..read]);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What children print.
+
+use rm_process::ExitReason;
+
+use crate::support::{Stranger, child, manager, sh, soon, wrote};
+
+#[tokio::test]
+async fn a_child_that_prints_without_end_neither_blocks_nor_is_kept_whole() {
+    let spec = child("shout");
+    let (process, mut connection) = manager().spawn::<u64, u64>(spec).await.unwrap();
+    let bytes = 256 << 20;
+    connection.send(&bytes).await.unwrap();
+    assert_eq!(soon(connection.recv()).await.unwrap(), Some(bytes));
+    let exit = soon(process.exited()).await;
+    assert_eq!(exit.reason, ExitReason::Normal);
+    for (tail, end) in
+        [(process.stdout_tail(), "end of stdout"), (process.stderr_tail(), "end of stderr")]
+    {
+        assert_eq!(tail.len(), 64 * 1024);
+        assert!(tail.ends_with(end));
+    }
+}
+
+#[tokio::test]
+async fn all_that_a_child_wrote_is_there_when_its_end_is_known() {
+    for _ in 0..50 {
+        let process = manager().spawn_plain(sh("echo out; echo err >&2")).await.unwrap();
+        soon(process.exited()).await;
+        assert_eq!(process.stdout_tail(), "out\n");
+        assert_eq!(process.stderr_tail(), "err\n");
+    }
+}
+
+#[tokio::test]
+async fn output_can_be_read_while_the_child_runs_and_bytes_that_are_no_text_are_replaced() {
+    let script = "printf 'caf\\303\\251 \\377 ready'; exec sleep 1000";
+    let process = manager().spawn_plain(sh(script)).await.unwrap();
+    wrote(&process, "ready").await;
+    assert_eq!(process.stdout_tail(), "café \u{fffd} ready");
+    soon(process.kill()).await;
+}
+
+#[tokio::test]
+async fn the_end_is_known_although_a_descendant_outside_the_group_holds_the_pipes() {
+    // The descendant says that it has left the group before the child exits.
+    let descendant = "setsid sh -c 'echo $$; kill -USR1 $PPID; exec sleep 60'";
+    let script = format!("trap 'exit 0' USR1; {descendant} & while :; do wait; done");
+    let process = manager().spawn_plain(sh(&script)).await.unwrap();
+    let exit = soon(process.exited()).await;
+    assert_eq!(exit.code, Some(0));
+    let escaped: u32 = process.stdout_tail().trim().parse().unwrap();
+    assert!(Stranger::new(escaped).is_alive());
+}

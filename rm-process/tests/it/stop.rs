@@ -1,0 +1,131 @@
+//! How processes end, and how the end is known.
+
+use std::time::Duration;
+
+use rm_process::{ExitReason, ProcessStatus};
+
+use crate::support::{Stranger, child, is_known, manager, sh, soon, wrote};
+
+#[tokio::test]
+async fn an_exit_is_known_to_every_waiter_and_the_child_is_reaped() {
+    let process = manager().spawn_plain(sh("exit 7")).await.unwrap();
+    let waiters: Vec<_> = (0..10)
+        .map(|_| {
+            let process = process.clone();
+            tokio::spawn(async move { process.exited().await })
+        })
+        .collect();
+    let exit = soon(process.exited()).await;
+    for waiter in waiters {
+        assert_eq!(soon(waiter).await.unwrap(), exit);
+    }
+    assert_eq!((exit.code, exit.signal), (Some(7), None));
+    assert_eq!(exit.reason, ExitReason::Crash);
+    assert_eq!(process.try_exit_status(), Some(exit));
+    assert!(!is_known(process.process_id()));
+    let status = ProcessStatus::Error("exited with code 7".to_owned());
+    assert_eq!(process.status(), status);
+}
+
+#[tokio::test]
+async fn a_fault_is_a_crash_and_is_named_in_the_report() {
+    let script = "echo 'about to fail' >&2; kill -SEGV $$";
+    let process = manager().spawn_plain(sh(script).label("asr")).await.unwrap();
+    let exit = soon(process.exited()).await;
+    assert_eq!(exit.signal_name(), Some("SIGSEGV"));
+    assert_eq!(exit.reason, ExitReason::Crash);
+    let report = process.failure_report();
+    assert_eq!(report.exit, Some(exit));
+    let text = report.to_string();
+    assert!(text.starts_with("asr (pid "), "{text}");
+    assert!(text.contains("killed by signal SIGSEGV after "), "{text}");
+    assert!(text.ends_with("; last output:\n  about to fail"), "{text}");
+}
+
+#[tokio::test]
+async fn a_status_change_that_makes_no_sense_is_refused() {
+    let process = manager().spawn_plain(sh("exec sleep 1000")).await.unwrap();
+    assert!(process.set_status(ProcessStatus::Ready).is_err());
+    process.set_status(ProcessStatus::Initializing).unwrap();
+    process.set_status(ProcessStatus::Ready).unwrap();
+    soon(process.kill()).await;
+    assert_eq!(process.status(), ProcessStatus::Stopped);
+    assert!(process.set_status(ProcessStatus::Ready).is_err());
+}
+
+#[tokio::test]
+async fn an_error_of_a_process_that_is_gone_can_be_cleaned_up() {
+    let process = manager().spawn_plain(sh("exit 1")).await.unwrap();
+    soon(process.exited()).await;
+    process.set_status(ProcessStatus::Stopping).unwrap();
+    assert_eq!(process.status(), ProcessStatus::Stopped);
+}
+
+#[tokio::test]
+async fn terminate_is_honoured_by_a_child_that_exits_on_sigterm() {
+    let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done";
+    let process = manager().spawn_plain(sh(script)).await.unwrap();
+    wrote(&process, "ready").await;
+    let exit = soon(process.terminate(Duration::from_secs(3600))).await;
+    assert_eq!(exit.code, Some(5));
+    assert_eq!(process.status(), ProcessStatus::Stopped);
+    assert!(!is_known(process.process_id()));
+}
+
+#[tokio::test]
+async fn terminate_waits_for_a_child_that_was_asked_over_its_channel() {
+    let spec = child("echo");
+    let (process, connection) = manager().spawn::<String, String>(spec).await.unwrap();
+    drop(connection);
+    let exit = soon(process.terminate(Duration::from_secs(3600))).await;
+    assert_eq!((exit.code, exit.reason), (Some(0), ExitReason::Normal));
+}
+
+#[tokio::test]
+async fn terminate_kills_a_child_that_ignores_sigterm_before_the_grace_ends() {
+    let script = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+    let process = manager().spawn_plain(sh(script)).await.unwrap();
+    wrote(&process, "ready").await;
+    let exit = soon(process.terminate(Duration::from_millis(400))).await;
+    assert_eq!(exit.signal_name(), Some("SIGKILL"));
+    assert_eq!(exit.reason, ExitReason::Timeout);
+    assert_eq!(process.status(), ProcessStatus::Stopped);
+}
+
+#[tokio::test]
+async fn terminate_without_a_grace_kills_at_once_also_a_stopped_child() {
+    let process = manager().spawn_plain(sh("kill -STOP $$")).await.unwrap();
+    Stranger::new(process.process_id()).wait_stopped();
+    let exit = soon(process.terminate(Duration::ZERO)).await;
+    assert_eq!(exit.signal_name(), Some("SIGKILL"));
+}
+
+#[tokio::test]
+async fn stopping_a_process_that_is_gone_tells_how_it_ended() {
+    let process = manager().spawn_plain(sh("exit 0")).await.unwrap();
+    let exit = soon(process.exited()).await;
+    assert_eq!(soon(process.kill()).await, exit);
+    assert_eq!(soon(process.terminate(Duration::from_secs(1))).await, exit);
+}
+
+#[tokio::test]
+async fn grandchildren_are_killed_with_the_group() {
+    let spec = child("family");
+    let (process, mut connection) = manager().spawn::<(), u32>(spec).await.unwrap();
+    let grandchild = Stranger::new(soon(connection.recv()).await.unwrap().unwrap());
+    assert!(grandchild.is_alive());
+    let exit = soon(process.kill()).await;
+    assert_eq!(exit.reason, ExitReason::Killed);
+    grandchild.wait_dead();
+}
+
+#[tokio::test]
+async fn grandchildren_do_not_outlive_a_child_that_exits_by_itself() {
+    let script = "trap '' HUP TERM; sleep 1000 & echo $!; read line; exit 0";
+    let spec = sh(&format!("({script}) 2>/dev/null; exit 0"));
+    let process = manager().spawn_plain(spec).await.unwrap();
+    let exit = soon(process.exited()).await;
+    assert_eq!(exit.code, Some(0));
+    let grandchild: u32 = process.stdout_tail().trim().parse().unwrap();
+    Stranger::find(grandchild).inspect(Stranger::wait_dead);
+}
