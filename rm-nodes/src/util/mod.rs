@@ -1,0 +1,3 @@
+//! Nodes for any kind of data.
+
+pub(crate) mod pass_through;
