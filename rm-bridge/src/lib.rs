@@ -1,1 +1,35 @@
-//! Runs nodes wherever they live, in this process or in a worker, and carries data across.
+//! Runs nodes wherever they live, and carries data across.
+//!
+//! Native nodes that follow one another run as plain calls on one thread, a [`Stage`]. A Python
+//! node runs in a worker process, which a [`MultiprocessExecutor`] starts and a [`WorkerRuntime`]
+//! serves from inside. Between stages and workers lie channels of [`rm_ipc`], which go from one to
+//! the other directly: the parent is no broker.
+//!
+//! This crate is the only place where channels and processes meet. It does not read manifests and
+//! does not decide what runs where; `rm-session` does.
+
+#![forbid(unsafe_code)]
+
+mod data_plane;
+mod executor;
+mod metrics;
+mod multiprocess;
+mod native;
+mod protocol;
+mod stage;
+mod worker;
+
+pub use data_plane::{DataPlane, DataPlaneError};
+pub use executor::ExecutorType;
+pub use metrics::{ConnectionReport, InputReport, NodeReport};
+pub use multiprocess::{MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec};
+pub use native::{StageError, StageEvent, StageHandle, spawn_stage};
+pub use protocol::{
+    FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput, WorkerRequest,
+};
+pub use rm_ipc::{ChannelOptions, Doorbell, LatencySummary, Publisher, Subscriber, sweep};
+pub use rm_process::{ExitReason, ExitStatus, FailureReport};
+pub use stage::{
+    Call, Destination, Feed, FeedSender, Output, Publication, Stage, StageNode, Subscription,
+};
+pub use worker::{Next, WorkerRuntime, WorkerRuntimeError};

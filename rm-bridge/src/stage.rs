@@ -1,0 +1,136 @@
+//! What a stage is made of, before it runs.
+//!
+//! Main type: [`Stage`]: native nodes, the calls between them, and the channels at their borders.
+//! Running it is [`spawn_stage`](crate::spawn_stage)'s work.
+
+use std::sync::Arc;
+
+use rm_core::{Node, NodeId, RuntimeData};
+use rm_ipc::{Doorbell, Publisher, Ringer, Subscriber};
+use tokio::sync::mpsc;
+
+/// A node of a stage.
+pub struct StageNode {
+    /// Its id.
+    pub id: NodeId,
+    /// The node itself.
+    pub node: Box<dyn Node>,
+    /// Whether it is asked for items instead of being given them.
+    pub source: bool,
+}
+
+/// A connection within a stage: each item of one node is given to another by a plain call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// The node that makes the item, by its place in the stage.
+    pub from: usize,
+    /// The node that gets it, by its place in the stage; after `from`.
+    pub to: usize,
+}
+
+/// Where an item goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// To a node of the stage, by its place.
+    Node(usize),
+    /// Into a channel, by its place in [`Stage::publications`].
+    Channel(usize),
+    /// Out of the pipeline, as an item of this node.
+    Output(NodeId),
+}
+
+/// A channel that the stage reads.
+pub struct Subscription {
+    /// The receiving end.
+    pub subscriber: Subscriber,
+    /// Where its items go.
+    pub destinations: Vec<Destination>,
+}
+
+/// A channel that the stage writes.
+pub struct Publication {
+    /// The sending end.
+    pub publisher: Publisher,
+    /// The node whose items go into it, by its place; `None` where only the feed's do.
+    pub node: Option<usize>,
+}
+
+/// An item that has left the pipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// The node that made it.
+    pub node: NodeId,
+    /// The item.
+    pub data: RuntimeData,
+}
+
+/// How items get from outside into a stage.
+pub struct Feed {
+    pub(crate) items: mpsc::Receiver<RuntimeData>,
+    pub(crate) destinations: Vec<Destination>,
+}
+
+/// The outside end of a [`Feed`]. Dropping it ends the feed.
+pub struct FeedSender {
+    items: Option<mpsc::Sender<RuntimeData>>,
+    ringer: Ringer,
+}
+
+impl Feed {
+    /// A feed to `destinations` that holds `depth` items, for the stage that waits on `bell`.
+    pub fn new(
+        depth: usize,
+        destinations: Vec<Destination>,
+        bell: &Doorbell,
+    ) -> (FeedSender, Self) {
+        let (sender, items) = mpsc::channel(depth);
+        let ringer = bell.ringer();
+        (FeedSender { items: Some(sender), ringer }, Self { items, destinations })
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.items.is_empty() || self.items.is_closed()
+    }
+}
+
+impl FeedSender {
+    /// Gives the stage an item, waiting for room; gives it back if the stage has ended.
+    ///
+    /// # Errors
+    /// The item, if the stage has ended.
+    pub async fn send(&self, data: RuntimeData) -> Result<(), RuntimeData> {
+        let items = self.items.as_ref().expect("the sender is taken only by drop");
+        items.send(data).await.map_err(|rejected| rejected.0)?;
+        self.ringer.ring();
+        Ok(())
+    }
+}
+
+impl Drop for FeedSender {
+    fn drop(&mut self) {
+        drop(self.items.take());
+        self.ringer.ring();
+    }
+}
+
+/// Native nodes that one thread runs as plain calls, and what lies at their borders.
+pub struct Stage {
+    /// A name for the thread and for messages.
+    pub name: String,
+    /// The nodes, each after those whose items it gets.
+    pub nodes: Vec<StageNode>,
+    /// The connections among them.
+    pub calls: Vec<Call>,
+    /// The channels read.
+    pub subscriptions: Vec<Subscription>,
+    /// The channels written.
+    pub publications: Vec<Publication>,
+    /// The nodes whose items leave the pipeline, by their place.
+    pub outputs: Vec<usize>,
+    /// Where items that leave the pipeline go.
+    pub output: mpsc::Sender<Output>,
+    /// Items from outside.
+    pub feed: Option<Feed>,
+    /// What the thread waits on; all its ports have it too.
+    pub bell: Arc<Doorbell>,
+}
