@@ -1,1 +1,69 @@
 //! From a JSON manifest to a running, supervised pipeline.
+//!
+//! In the order in which data meets them: a [`Manifest`] says what a user wants to run, a
+//! [`Graph`] puts its nodes in order, and a [`Plan`] decides which executor runs each of them,
+//! which of them share a thread, and which channels lie between. All three are pure values: when
+//! they exist, nothing has been started yet, and most mistakes have been found. A [`Session`] on a
+//! [`Runtime`] then starts what the plan says, or [`run`] does all of it at once.
+//!
+//! ```
+//! use rm_core::RuntimeData;
+//! use rm_session::{CancelToken, Manifest, Plan, RunEvent, Runtime, RuntimeConfig};
+//!
+//! # #[cfg(feature = "nodes")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::new(RuntimeConfig::default(), rm_session::builtin_nodes())?;
+//! let manifest = r#"{"version": "v1", "nodes": [{"id": "same", "node_type": "PassThroughNode"}]}"#;
+//! let plan = Plan::new(Manifest::from_json(manifest)?, runtime.registry())?;
+//! let print = |event| {
+//!     if let RunEvent::Output(output) = event {
+//!         println!("{}: {:?}", output.node, output.data.as_text());
+//!     }
+//! };
+//! let input = vec![RuntimeData::text("hello")?];
+//! let report = rm_session::run(&runtime, plan, input, print, CancelToken::new()).await?;
+//! assert_eq!(report.nodes[0].items_in, 1);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "nodes"))]
+//! # fn main() {}
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod graph;
+mod manifest;
+mod plan;
+mod problem;
+mod progress;
+mod run;
+mod runtime;
+mod session;
+mod wiring;
+
+pub use config::RuntimeConfig;
+pub use error::SessionError;
+pub use graph::{Graph, GraphError};
+pub use manifest::{
+    Connection, ExecutorType, Manifest, ManifestError, MultiprocessSettings, NodeSpec,
+    OverrideError, parse_override,
+};
+pub use plan::{
+    Consumer, Edge, Plan, PlanError, PlannedChannel, PlannedNode, Producer, Reason, Route, Stage,
+};
+pub use problem::{Problem, ProblemKind, Warning};
+pub use progress::{InitProgress, InitStatus};
+pub use run::{RunEvent, RunReport, run};
+pub use runtime::{CancelToken, Runtime, RuntimeError};
+pub use session::Session;
+
+/// The built-in media nodes.
+#[cfg(feature = "nodes")]
+pub fn builtin_nodes() -> rm_core::NodeRegistry {
+    let mut registry = rm_core::NodeRegistry::new();
+    rm_nodes::register_all(&mut registry).expect("the built-in nodes have names of their own");
+    registry
+}

@@ -1,0 +1,52 @@
+//! What a runtime does where a manifest does not say otherwise.
+//!
+//! Main type: [`RuntimeConfig`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a [`Runtime`](crate::Runtime). A manifest's own settings go before these.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeConfig {
+    /// Most worker processes of one session; `None` for no limit. A manifest can ask for less.
+    pub max_processes_per_session: Option<usize>,
+    /// How long a node may load without reporting progress.
+    pub init_timeout: Duration,
+    /// How long a worker may take to end when it is asked to.
+    pub cleanup_grace_period: Duration,
+    /// The interpreter of workers. `None` looks for one: the environment variable
+    /// `REMOTEMEDIA_PYTHON`, the active virtual environment, `python3`.
+    pub python: Option<PathBuf>,
+    /// Most messages queued in a channel.
+    pub channel_depth: u32,
+    /// Most bytes queued in a channel: a power of two, and the largest message.
+    pub channel_capacity: usize,
+}
+
+impl Default for RuntimeConfig {
+    /// No limit of processes, 30 s to load, 5 s to end, 100 messages and 64 MiB a channel.
+    fn default() -> Self {
+        Self {
+            max_processes_per_session: None,
+            init_timeout: Duration::from_secs(30),
+            cleanup_grace_period: Duration::from_secs(5),
+            python: None,
+            channel_depth: 100,
+            channel_capacity: 64 << 20,
+        }
+    }
+}
+
+impl RuntimeConfig {
+    /// The interpreter to use where a manifest names none.
+    pub(crate) fn find_python(&self) -> PathBuf {
+        let from_environment = || {
+            let named = std::env::var_os("REMOTEMEDIA_PYTHON").map(PathBuf::from);
+            let active = std::env::var_os("VIRTUAL_ENV")
+                .map(|environment| PathBuf::from(environment).join("bin/python"));
+            named.or(active)
+        };
+        let python = self.python.clone().or_else(from_environment);
+        python.unwrap_or_else(|| PathBuf::from("python3"))
+    }
+}

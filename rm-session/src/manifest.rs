@@ -1,0 +1,248 @@
+//! What a user wants to run: nodes and connections, read from JSON.
+//!
+//! Main type: [`Manifest`]. A value of it is valid: ids are unique, connections lead to nodes that
+//! there are. Whether the node types exist and take their parameters is for
+//! [`Plan`](crate::Plan) to say, and circles are found by [`Graph`](crate::Graph).
+
+mod cursor;
+mod overrides;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use rm_bridge::ExecutorType;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rm_core::{NodeId, did_you_mean};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+pub use self::overrides::{OverrideError, parse_override};
+use crate::problem::{Problem, Warning, list};
+
+/// Why there is no manifest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The file cannot be read.
+    #[error("cannot read manifest {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The text is longer than a manifest may be.
+    #[error("manifest is longer than {max} bytes")]
+    TooLong {
+        /// Most bytes allowed.
+        max: usize,
+    },
+    /// The text is not JSON.
+    #[error(
+        "invalid JSON in {} at line {line} column {column}: {message}",
+        file.as_ref().map_or("manifest".into(), |file| file.to_string_lossy())
+    )]
+    Syntax {
+        /// The file, where the text came from one.
+        file: Option<PathBuf>,
+        /// Line of the first character that does not fit, from 1.
+        line: usize,
+        /// Column of that character in bytes, from 1; 0 where the text ends before it.
+        column: usize,
+        /// What the parser expected.
+        message: String,
+    },
+    /// The JSON is not a manifest. These are all of its problems, and there is at least one.
+    #[error("invalid manifest:{}", list(.0))]
+    Invalid(Vec<Problem>),
+    /// An override names a node that there is not.
+    #[error("no node {id:?} in the manifest{hint}")]
+    NoSuchNode {
+        /// The id asked for.
+        id: String,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+    },
+}
+
+/// One node as the manifest gives it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct NodeSpec {
+    /// Its id, unique in the manifest.
+    pub id: NodeId,
+    /// Its type: a registered name, or `package.module:Class` for a Python node.
+    pub node_type: String,
+    /// Its parameters; always an object.
+    pub params: Value,
+    /// The executor asked for, if one is.
+    pub executor: Option<ExecutorType>,
+}
+
+/// One connection, between two different nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Connection {
+    /// Where items come from: a place in [`Manifest::nodes`].
+    pub from: usize,
+    /// Where they go: a place in [`Manifest::nodes`].
+    pub to: usize,
+}
+
+/// What a manifest says of worker processes. What it does not say is up to the runtime.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct MultiprocessSettings {
+    /// Most worker processes that the pipeline may have, at least 1.
+    pub max_processes_per_session: Option<usize>,
+    /// Size of each channel in bytes, a power of two.
+    pub channel_capacity: Option<usize>,
+    /// How long a worker may take until it is ready.
+    #[serde(rename = "init_timeout_secs", serialize_with = "as_seconds")]
+    pub init_timeout: Option<Duration>,
+    /// The Python interpreter of the workers: a path, or a name on the search path.
+    pub python_executable: Option<PathBuf>,
+}
+
+fn as_seconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(to)
+}
+
+/// A valid manifest.
+///
+/// ```
+/// use rm_session::Manifest;
+///
+/// let manifest = Manifest::from_json(
+///     r#"{
+///         "version": "v1",
+///         "nodes": [
+///             {"id": "resample", "node_type": "ResampleNode", "params": {"target_rate": 16000}},
+///             {"id": "asr", "node_type": "speech.nodes:Recogniser"}
+///         ],
+///         "connections": [{"from": "resample", "to": "asr"}]
+///     }"#,
+/// )?;
+/// assert_eq!(manifest.name(), "pipeline");
+/// assert_eq!(manifest.nodes()[1].id.as_str(), "asr");
+///
+/// let error = Manifest::from_json(r#"{"version": "v1", "nodes": []}"#).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "invalid manifest: /nodes: the list is empty, expected at least one node"
+/// );
+/// # Ok::<(), rm_session::ManifestError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    name: String,
+    description: Option<String>,
+    created_at: Option<String>,
+    multiprocess: MultiprocessSettings,
+    nodes: Vec<NodeSpec>,
+    connections: Vec<Connection>,
+    warnings: Vec<Warning>,
+    base_dir: Option<PathBuf>,
+}
+
+impl Manifest {
+    /// The version that this runtime reads.
+    pub const VERSION: &str = "v1";
+    /// Longest manifest that is read, in bytes.
+    pub const MAX_LEN: usize = 16 * 1024 * 1024;
+    /// Name of a pipeline whose manifest gives it none.
+    pub const DEFAULT_NAME: &str = "pipeline";
+
+    /// Reads a manifest from its text.
+    ///
+    /// # Errors
+    /// [`ManifestError::Syntax`] if it is not JSON, [`ManifestError::Invalid`] with all problems
+    /// if it is no valid manifest, [`ManifestError::TooLong`] above [`Self::MAX_LEN`].
+    pub fn from_json(text: &str) -> Result<Self, ManifestError> {
+        read::manifest(text.as_bytes(), None)
+    }
+
+    /// Reads a manifest from a file, whose folder becomes the [`base_dir`](Self::base_dir).
+    ///
+    /// # Errors
+    /// [`ManifestError::Read`] if the file cannot be read, and those of
+    /// [`from_json`](Self::from_json).
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ManifestError> {
+        let path = path.as_ref();
+        let unreadable = |source| ManifestError::Read { path: path.to_owned(), source };
+        let mut text = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(Self::MAX_LEN as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+        let absolute = std::path::absolute(path).map_err(unreadable)?;
+        let mut manifest = read::manifest(&text, Some(path))?;
+        manifest.base_dir = absolute.parent().map(Path::to_owned);
+        Ok(manifest)
+    }
+
+    /// The same manifest with one parameter of one node set, as from a command line.
+    ///
+    /// # Errors
+    /// [`ManifestError::NoSuchNode`] with the nearest id.
+    pub fn with_param(
+        mut self,
+        node: &NodeId,
+        param: impl Into<String>,
+        value: Value,
+    ) -> Result<Self, ManifestError> {
+        let Some(spec) = self.nodes.iter_mut().find(|spec| spec.id == *node) else {
+            let ids = self.nodes.iter().map(|spec| spec.id.as_str());
+            return Err(ManifestError::NoSuchNode {
+                id: node.to_string(),
+                hint: did_you_mean(node.as_str(), ids),
+            });
+        };
+        if let Value::Object(params) = &mut spec.params {
+            params.insert(param.into(), value);
+        }
+        Ok(self)
+    }
+
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the pipeline does, where the manifest says it.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// When the manifest was made, in the words of its maker.
+    pub fn created_at(&self) -> Option<&str> {
+        self.created_at.as_deref()
+    }
+
+    /// What the manifest says of worker processes.
+    pub fn multiprocess(&self) -> &MultiprocessSettings {
+        &self.multiprocess
+    }
+
+    /// The nodes, at least one, in the order of the manifest.
+    pub fn nodes(&self) -> &[NodeSpec] {
+        &self.nodes
+    }
+
+    /// The connections, in the order of the manifest; none twice.
+    pub fn connections(&self) -> &[Connection] {
+        &self.connections
+    }
+
+    /// What is odd about the manifest, such as fields that this runtime does not know.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The absolute folder from which relative paths start; none if the manifest came from a text.
+    pub fn base_dir(&self) -> Option<&Path> {
+        self.base_dir.as_deref()
+    }
+}

@@ -1,0 +1,346 @@
+use super::*;
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use rm_core::{
+    DataType, Node, NodeError, NodeMetadata, Output, ParameterKind, ParameterSpec, RuntimeData,
+};
+use serde_json::json;
+
+/// A native node type that exists, but is never made.
+struct Unmade;
+
+impl Node for Unmade {
+    fn process(&mut self, _: RuntimeData, _: &mut Output) -> Result<(), NodeError> {
+        Ok(())
+    }
+}
+
+pub(super) fn registry() -> NodeRegistry {
+    let audio: &[DataType] = &[DataType::Audio];
+    let both: &[DataType] = &[DataType::Audio, DataType::Text];
+    let rate = ParameterSpec::optional("target_rate", ParameterKind::Integer, 16_000, "new rate");
+    let types = [
+        ("WavSource", &[][..], audio),
+        ("ResampleNode", audio, audio),
+        ("TextNode", &[DataType::Text], &[DataType::Text]),
+        ("PassThroughNode", both, both),
+        ("WavSink", audio, &[]),
+    ];
+    let mut registry = NodeRegistry::new();
+    for (name, accepts, produces) in types {
+        let parameters = match name {
+            "ResampleNode" => vec![rate.clone()],
+            _ => Vec::new(),
+        };
+        let metadata = NodeMetadata {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            description: String::new(),
+            capabilities: Vec::new(),
+            parameters,
+            accepts: accepts.to_vec(),
+            produces: produces.to_vec(),
+            source: accepts.is_empty(),
+        };
+        registry.register(metadata, |_| Ok(Box::new(Unmade))).unwrap();
+    }
+    registry
+}
+
+/// A manifest of nodes `id type` and connections `from to`.
+pub(super) fn manifest(nodes: &[(&str, &str)], connections: &[(&str, &str)]) -> Manifest {
+    let nodes: Vec<_> =
+        nodes.iter().map(|(id, node_type)| json!({"id": id, "node_type": node_type})).collect();
+    let connections: Vec<_> =
+        connections.iter().map(|(from, to)| json!({"from": from, "to": to})).collect();
+    parse(json!({"version": "v1", "nodes": nodes, "connections": connections}))
+}
+
+pub(super) fn parse(document: Value) -> Manifest {
+    Manifest::from_json(&document.to_string()).unwrap()
+}
+
+#[track_caller]
+fn plan(nodes: &[(&str, &str)], connections: &[(&str, &str)]) -> Plan {
+    Plan::new(manifest(nodes, connections), &registry()).unwrap()
+}
+
+#[test]
+fn the_executor_and_its_reason_follow_the_manifest_then_the_registry_then_the_form() {
+    let plan = Plan::new(
+        parse(json!({"version": "v1", "nodes": [
+            {"id": "a", "node_type": "ResampleNode"},
+            {"id": "b", "node_type": "ResampleNode", "executor": "native"},
+            {"id": "c", "node_type": "speech.nodes:Recogniser"},
+            {"id": "d", "node_type": "speech:Recogniser", "executor": "multiprocess"},
+        ]})),
+        &registry(),
+    )
+    .unwrap();
+    let found: Vec<_> = plan.nodes.iter().map(|node| (node.executor, node.reason)).collect();
+    assert_eq!(
+        found,
+        [
+            (ExecutorType::Native, Reason::Registered),
+            (ExecutorType::Native, Reason::Explicit),
+            (ExecutorType::Multiprocess, Reason::ImportPath),
+            (ExecutorType::Multiprocess, Reason::Explicit),
+        ]
+    );
+}
+
+#[test]
+fn a_speech_pipeline_has_two_stages_and_two_workers() {
+    let plan = plan(
+        &[
+            ("out", "WavSink"),
+            ("up", "ResampleNode"),
+            ("tts", "speech:Tts"),
+            ("asr", "speech:Asr"),
+            ("rate", "ResampleNode"),
+            ("in", "WavSource"),
+        ],
+        &[("in", "rate"), ("rate", "asr"), ("asr", "tts"), ("tts", "up"), ("up", "out")],
+    );
+    assert_eq!(
+        plan.to_string(),
+        "pipeline: nodes 6, stages 2, workers 2, channels 3
+  stage 0: in (WavSource, native: registered), rate (ResampleNode, native: registered)
+  stage 1: up (ResampleNode, native: registered), out (WavSink, native: registered)
+  worker 0: asr (speech:Asr, multiprocess: import path)
+  worker 1: tts (speech:Tts, multiprocess: import path)
+  channel rate: stage 0 -> worker 0
+  channel asr: worker 0 -> worker 1
+  channel tts: worker 1 -> stage 1"
+    );
+    assert!(plan.inputs.is_empty());
+    assert!(plan.outputs.is_empty());
+    let routes: Vec<_> = plan.edges.iter().map(|edge| edge.route).collect();
+    let expected =
+        [Route::Call, Route::Channel(0), Route::Channel(1), Route::Channel(2), Route::Call];
+    assert_eq!(routes, expected);
+}
+
+#[test]
+fn the_session_feeds_and_drains_workers_by_channel_and_native_nodes_directly() {
+    let plan = plan(
+        &[("input-2", "m:A"), ("n", "ResampleNode"), ("w", "m:B"), ("v", "m:C")],
+        &[("w", "v")],
+    );
+    assert_eq!(plan.inputs, [0, 1, 2]);
+    assert_eq!(plan.outputs, [0, 1, 3]);
+    let channels: Vec<_> = plan
+        .channels
+        .iter()
+        .map(|channel| (channel.name.as_str(), channel.producer, channel.consumers.as_slice()))
+        .collect();
+    let (session, node) = (Producer::Session, Producer::Node);
+    assert_eq!(
+        channels,
+        [
+            ("input-0", session, [Consumer::Worker(0)].as_slice()),
+            ("input-2_", session, &[Consumer::Worker(1)]),
+            ("input-2", node(0), &[Consumer::Session]),
+            ("w", node(2), &[Consumer::Worker(2)]),
+            ("v", node(3), &[Consumer::Session]),
+        ]
+    );
+}
+
+#[test]
+fn two_ways_to_one_node_split_the_stage_and_share_a_channel() {
+    // The native nodes a and c are neighbours, but c also waits for what a gave to the worker.
+    let plan = plan(
+        &[
+            ("a", "PassThroughNode"),
+            ("b", "m:B"),
+            ("c", "PassThroughNode"),
+            ("d", "PassThroughNode"),
+        ],
+        &[("a", "b"), ("b", "c"), ("a", "c"), ("a", "d"), ("d", "c")],
+    );
+    let stages: Vec<_> = plan.stages.iter().map(|stage| stage.nodes.as_slice()).collect();
+    assert_eq!(stages, [[0, 3].as_slice(), &[2]]);
+    assert_eq!(plan.channels[0].consumers, [Consumer::Worker(0), Consumer::Stage(1)]);
+    let routes: Vec<_> = plan.edges.iter().map(|edge| edge.route).collect();
+    let channel_of = |node: usize| {
+        let is = |channel: &PlannedChannel| channel.producer == Producer::Node(node);
+        Route::Channel(plan.channels.iter().position(is).unwrap())
+    };
+    assert_eq!(routes, [channel_of(0), channel_of(1), channel_of(0), Route::Call, channel_of(3)]);
+}
+
+#[test]
+fn a_plan_serialises_with_its_settings() {
+    let manifest = parse(json!({
+        "version": "v1",
+        "metadata": {"name": "one", "multiprocess": {"init_timeout_secs": 1.5}},
+        "nodes": [{"id": "a", "node_type": "m:A", "params": {"k": 1}, "odd": 0}],
+    }));
+    let plan = Plan::new(manifest, &registry()).unwrap();
+    assert_eq!(
+        serde_json::to_value(&plan).unwrap(),
+        json!({
+            "name": "one",
+            "multiprocess": {
+                "max_processes_per_session": null,
+                "channel_capacity": null,
+                "init_timeout_secs": 1.5,
+                "python_executable": null,
+            },
+            "base_dir": null,
+            "nodes": [{
+                "id": "a", "node_type": "m:A", "params": {"k": 1}, "executor": "multiprocess",
+                "reason": "import_path", "level": 0,
+            }],
+            "stages": [],
+            "workers": [0],
+            "channels": [
+                {"name": "input-0", "producer": "session", "consumers": [{"worker": 0}]},
+                {"name": "a", "producer": {"node": 0}, "consumers": ["session"]},
+            ],
+            "edges": [],
+            "inputs": [0],
+            "outputs": [0],
+            "warnings": [{"pointer": "/nodes/0/odd", "message": "unknown field \"odd\""}],
+        })
+    );
+}
+
+/// A thousand nodes, native and worker in turn, all behind the first one or in a row.
+fn thousand(connect: impl Fn(usize) -> usize) -> Plan {
+    let ids: Vec<_> = (0..1_000).map(|n| format!("n{n}")).collect();
+    let kind = |n: usize| {
+        if n.is_multiple_of(2) { "PassThroughNode" } else { "m:C" }
+    };
+    let nodes: Vec<_> = (0..1_000).map(|n| (ids[n].as_str(), kind(n))).collect();
+    let connections: Vec<_> =
+        (1..1_000).map(|n| (ids[connect(n)].as_str(), ids[n].as_str())).collect();
+    plan(&nodes, &connections)
+}
+
+#[test]
+fn a_thousand_nodes_are_planned_in_a_chain_and_side_by_side() {
+    let chain = thousand(|n| n - 1);
+    assert_eq!(chain.nodes[999].level, 999);
+    assert_eq!((chain.stages.len(), chain.workers.len()), (500, 500));
+    assert_eq!(chain.channels.len(), 1_000);
+    check_plan(&chain);
+
+    let fan = thousand(|_| 0);
+    assert_eq!((fan.stages.len(), fan.workers.len()), (1, 500));
+    assert_eq!(fan.channels[0].consumers.len(), 500);
+    assert_eq!(fan.outputs.len(), 999);
+    check_plan(&fan);
+}
+
+/// A number for each stage and worker: the level of its nodes.
+fn level_of(plan: &Plan, place: Consumer) -> usize {
+    match place {
+        Consumer::Stage(stage) => plan.nodes[plan.stages[stage].nodes[0]].level,
+        Consumer::Worker(worker) => plan.nodes[plan.workers[worker]].level,
+        Consumer::Session => usize::MAX,
+    }
+}
+
+/// Checks what every plan promises.
+#[track_caller]
+fn check_plan(plan: &Plan) {
+    let mut places = vec![Vec::new(); plan.nodes.len()];
+    for (index, stage) in plan.stages.iter().enumerate() {
+        for &node in &stage.nodes {
+            places[node].push(Consumer::Stage(index));
+            assert_eq!(plan.nodes[node].executor, ExecutorType::Native);
+            assert_eq!(plan.nodes[node].level, level_of(plan, Consumer::Stage(index)));
+        }
+    }
+    for (index, &node) in plan.workers.iter().enumerate() {
+        places[node].push(Consumer::Worker(index));
+        assert_eq!(plan.nodes[node].executor, ExecutorType::Multiprocess);
+    }
+    let place: Vec<_> = places
+        .iter()
+        .map(|places| {
+            assert_eq!(places.len(), 1, "a node has one place");
+            places[0]
+        })
+        .collect();
+
+    let mut readers = HashSet::new();
+    for edge in &plan.edges {
+        match edge.route {
+            Route::Call => {
+                assert_eq!(place[edge.from], place[edge.to]);
+                let Consumer::Stage(stage) = place[edge.from] else {
+                    panic!("a call outside of a stage");
+                };
+                let at = |node| plan.stages[stage].nodes.iter().position(|&n| n == node);
+                assert!(at(edge.from) < at(edge.to));
+            }
+            Route::Channel(channel) => {
+                assert_ne!(place[edge.from], place[edge.to]);
+                assert_eq!(plan.channels[channel].producer, Producer::Node(edge.from));
+                assert!(plan.channels[channel].consumers.contains(&place[edge.to]));
+                readers.insert((channel, place[edge.to]));
+            }
+        }
+    }
+
+    let mut names = HashSet::new();
+    let mut producers = HashSet::new();
+    for (index, channel) in plan.channels.iter().enumerate() {
+        assert!(names.insert(&channel.name), "two channels of one name");
+        assert!(!channel.consumers.is_empty());
+        let distinct: HashSet<_> = channel.consumers.iter().collect();
+        assert_eq!(distinct.len(), channel.consumers.len());
+        let node = match channel.producer {
+            Producer::Session => {
+                let [Consumer::Worker(worker)] = channel.consumers[..] else {
+                    panic!("the session's channels lead to one worker each");
+                };
+                assert!(plan.inputs.contains(&plan.workers[worker]));
+                continue;
+            }
+            Producer::Node(node) => node,
+        };
+        assert!(producers.insert(node), "two channels of one node");
+        for &consumer in &channel.consumers {
+            // Levels rise along channels: so stages and workers form no circle.
+            assert!(level_of(plan, place[node]) < level_of(plan, consumer));
+            match consumer {
+                Consumer::Session => assert!(plan.outputs.contains(&node)),
+                reader => assert!(readers.contains(&(index, reader)), "nobody reads there"),
+            }
+        }
+    }
+    for &worker in &plan.workers {
+        assert!(producers.contains(&worker), "a worker without a channel");
+    }
+    let stages = (0..plan.stages.len()).map(Consumer::Stage);
+    let workers = (0..plan.workers.len()).map(Consumer::Worker);
+    assert!(stages.map(|stage| level_of(plan, stage)).is_sorted());
+    assert!(workers.map(|worker| level_of(plan, worker)).is_sorted());
+}
+
+proptest! {
+    #[test]
+    fn every_plan_keeps_its_promises(
+        workers in prop::collection::vec(any::<bool>(), 1..24),
+        chosen in prop::collection::btree_set((0_usize..24, 0_usize..24), 0..60),
+        order in Just((0..24).collect::<Vec<usize>>()).prop_shuffle(),
+    ) {
+        let len = workers.len();
+        let ids: Vec<_> = (0..len).map(|node| format!("n{node}")).collect();
+        let kind = |node: usize| if workers[node] { "m:C" } else { "PassThroughNode" };
+        let nodes: Vec<_> = (0..len).map(|node| (ids[node].as_str(), kind(node))).collect();
+        let connections: Vec<_> = chosen
+            .iter()
+            .filter(|&&(from, to)| from < len && to < len && order[from] < order[to])
+            .map(|&(from, to)| (ids[from].as_str(), ids[to].as_str()))
+            .collect();
+        let plan = plan(&nodes, &connections);
+        prop_assert_eq!(plan.edges.len(), connections.len());
+        check_plan(&plan);
+    }
+}

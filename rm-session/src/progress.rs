@@ -1,0 +1,38 @@
+//! What is told while nodes load.
+//!
+//! Main type: [`InitProgress`].
+
+use rm_core::NodeId;
+use serde::Serialize;
+
+/// Where a node is in its initialisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum InitStatus {
+    /// Its process or thread is being started.
+    Starting,
+    /// It loads what it needs.
+    LoadingModel,
+    /// It is ready for items.
+    Ready,
+    /// It has failed, with this message.
+    Failed(String),
+}
+
+/// One step of one node's initialisation.
+///
+/// Every node that is still loading has at least one every two seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InitProgress {
+    /// The node.
+    pub node: NodeId,
+    /// Its type.
+    pub node_type: String,
+    /// Where it is.
+    pub status: InitStatus,
+    /// How far it is, from 0 to 1.
+    pub progress: f32,
+    /// What it does, in its own words; may be empty.
+    pub message: String,
+}

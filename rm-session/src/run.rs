@@ -1,0 +1,88 @@
+//! From plan to result in one call.
+//!
+//! Main function: [`run`].
+
+use std::time::Instant;
+
+use rm_bridge::{ConnectionReport, NodeReport, Output};
+use rm_core::RuntimeData;
+use serde::Serialize;
+
+use crate::error::SessionError;
+use crate::plan::Plan;
+use crate::problem::Warning;
+use crate::progress::InitProgress;
+use crate::runtime::{CancelToken, Runtime};
+use crate::session::Session;
+
+/// What happens while a pipeline runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEvent {
+    /// A node has come a step further in loading.
+    Progress(InitProgress),
+    /// An item has left the pipeline.
+    Output(Output),
+}
+
+/// What a pipeline has done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The pipeline's name.
+    pub name: String,
+    /// One for each node, in the order of the manifest.
+    pub nodes: Vec<NodeReport>,
+    /// One for each connection, in the order of the manifest.
+    pub connections: Vec<ConnectionReport>,
+    /// Time until every node was ready, in microseconds.
+    pub init_time_us: u64,
+    /// Time from then until the last item was out, in microseconds.
+    pub run_time_us: u64,
+    /// Time of all of it with starting and cleaning up, in microseconds.
+    pub total_time_us: u64,
+    /// What is odd about the manifest.
+    pub warnings: Vec<Warning>,
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Runs a pipeline: starts it, gives it `input` (each item to each node that takes input from
+/// outside), tells `events`, and cleans up. Nothing is left when it returns, whatever it returns.
+///
+/// # Errors
+/// [`SessionError`] if it did not run to its end.
+pub async fn run(
+    runtime: &Runtime,
+    plan: Plan,
+    input: Vec<RuntimeData>,
+    mut events: impl FnMut(RunEvent) + Send,
+    cancel: CancelToken,
+) -> Result<RunReport, SessionError> {
+    let began = Instant::now();
+    let (name, warnings) = (plan.name.clone(), plan.warnings.clone());
+    let mut session = Session::create(runtime, plan, cancel)?;
+    let ran = drive(&mut session, input, &mut events, began).await;
+    let (nodes, connections) = session.reports();
+    session.close().await;
+    let (init_time_us, run_time_us) = ran?;
+    let total_time_us = micros(began);
+    Ok(RunReport { name, nodes, connections, init_time_us, run_time_us, total_time_us, warnings })
+}
+
+async fn drive(
+    session: &mut Session,
+    input: Vec<RuntimeData>,
+    events: &mut (impl FnMut(RunEvent) + Send),
+    began: Instant,
+) -> Result<(u64, u64), SessionError> {
+    session.initialize(|step| events(RunEvent::Progress(step))).await?;
+    let init_time_us = micros(began);
+    let started = Instant::now();
+    session.feed(input)?;
+    while let Some(output) = session.next_output().await? {
+        events(RunEvent::Output(output));
+    }
+    Ok((init_time_us, micros(started)))
+}
