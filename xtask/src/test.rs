@@ -1,0 +1,134 @@
+//! `cargo xtask test`: all Rust tests with doctests, then all Python tests against the installed
+//! wheel.
+//!
+//! It closes with one line that sums up both. The Python half runs in an empty folder, where the
+//! source of the package cannot be imported by accident, with warnings as errors and 30 s a test.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cmd::{Cmd, root, target_dir};
+use crate::python::{Requirements, Venv};
+use crate::wheel;
+
+/// Which half.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only the Rust tests.
+    #[arg(long, conflicts_with = "python")]
+    rust: bool,
+    /// Only the Python tests.
+    #[arg(long)]
+    python: bool,
+}
+
+/// Runs the verb. A failure of the Rust half does not keep the Python half from running.
+pub fn run(args: &Args) -> Result<()> {
+    let mut halves = Vec::new();
+    if !args.python {
+        halves.push(Half::run("Rust", rust));
+    }
+    if !args.rust {
+        halves.push(Half::run("Python", python));
+    }
+    let summary: Vec<_> = halves.iter().map(Half::summary).collect();
+    println!("tests: {}", summary.join("; "));
+    let errors: Vec<_> = halves
+        .iter()
+        .filter_map(|half| half.result.as_ref().err())
+        .map(|error| format!("{error:#}"))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("; ")) }
+}
+
+struct Half {
+    name: &'static str,
+    passed: u64,
+    seconds: f64,
+    result: Result<()>,
+}
+
+impl Half {
+    fn run(name: &'static str, tests: fn(&mut u64) -> Result<()>) -> Self {
+        let start = Instant::now();
+        let mut passed = 0;
+        let result = tests(&mut passed);
+        Self { name, passed, seconds: start.elapsed().as_secs_f64(), result }
+    }
+
+    fn summary(&self) -> String {
+        let Self { name, passed, seconds, result } = self;
+        let outcome = if result.is_ok() { "" } else { ", FAILED" };
+        format!("{name} {passed} passed in {seconds:.1} s{outcome}")
+    }
+}
+
+fn rust(passed: &mut u64) -> Result<()> {
+    Cmd::new("cargo").args(["test", "--workspace", "--no-fail-fast"]).run_with_lines(|line| {
+        if line.starts_with("test result: ") {
+            *passed += passed_in(line);
+        }
+    })
+}
+
+fn python(passed: &mut u64) -> Result<()> {
+    let venv = Venv::ensure()?;
+    venv.require(&[Requirements::Build, Requirements::Demo, Requirements::Dev])?;
+    wheel::ensure(&venv)?;
+    let dir = target_dir()?.join("pytest");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    wheel::check_import(&venv, &dir)?;
+    let color = if std::io::stdout().is_terminal() { "--color=yes" } else { "--color=auto" };
+    Cmd::new(venv.bin("pytest"))
+        .arg(root().join("rm-ffi/tests"))
+        .args(["-W", "error", "--timeout", "30", color, "-o"])
+        .arg(format!("cache_dir={}", dir.join("cache").display()))
+        .dir(&dir)
+        .env_remove("PYTHONPATH")
+        .env("HYPOTHESIS_STORAGE_DIRECTORY", dir.join("hypothesis"))
+        .run_with_lines(|line| {
+            // The last line of pytest, such as `2 failed, 12 passed in 3.21s`, wins.
+            if line.contains(" in ") && passed_in(line) > 0 {
+                *passed = passed_in(line);
+            }
+        })
+}
+
+/// The number before the word `passed`; 0 if there is none.
+fn passed_in(line: &str) -> u64 {
+    let Some((before, _)) = line.split_once(" passed") else {
+        return 0;
+    };
+    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passed_tests_are_counted_in_the_words_of_both_runners() {
+        for (line, expected) in [
+            ("test result: ok. 17 passed; 0 failed; 0 ignored", 17),
+            ("test result: FAILED. 3 passed; 1 failed", 3),
+            ("====== 2 failed, 12 passed in 3.21s ======", 12),
+            ("\u{1b}[32m\u{1b}[1m8 passed\u{1b}[0m in 0.1s", 8),
+            ("5 passed in 1s", 5),
+            ("nothing passed here", 0),
+            ("no tests ran in 0.01s", 0),
+        ] {
+            assert_eq!(passed_in(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_failed_half_says_so() {
+        let half =
+            Half { name: "Rust", passed: 3, seconds: 1.25, result: Err(anyhow::anyhow!("x")) };
+        assert_eq!(half.summary(), "Rust 3 passed in 1.2 s, FAILED");
+    }
+}
