@@ -1,1 +1,33 @@
-//! The Python wheel.
+//! The Python wheel: what `remotemedia_runtime` and the worker processes do in Rust.
+//!
+//! In the order in which data meets them: `functions` and `run` are what Python calls; `convert`,
+//! with `array`, `audio` and `json` below it, turns Python objects into items and back; `worker`
+//! serves a Python node inside its process; `errors` turns every error into an exception. The
+//! Python half of the wheel (the SDK, the command line, the exceptions) lies under `python/`.
+
+#![deny(unsafe_code)]
+
+mod array;
+mod audio;
+mod convert;
+mod errors;
+mod functions;
+mod json;
+mod python;
+mod run;
+mod signals;
+mod worker;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = true)]
+mod _native {
+    #[pymodule_export]
+    use crate::audio::PyAudio;
+    #[pymodule_export]
+    use crate::functions::{get_available_nodes, get_node_metadata, sweep, validate_manifest};
+    #[pymodule_export]
+    use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
+    #[pymodule_export]
+    use crate::worker::serve_worker;
+}

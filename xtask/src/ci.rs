@@ -187,7 +187,7 @@ fn report(extra: &[&str]) -> Result<Value> {
 
 /// The texts that the recogniser gave, in their order; none if the report has none.
 fn recognised_text(report: &Value) -> Vec<String> {
-    let texts = report["items"]["recognize"].as_array();
+    let texts = report["outputs"]["heard"].as_array();
     let texts = texts.into_iter().flatten().filter_map(Value::as_str);
     texts.map(str::to_owned).collect()
 }
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn recognised(texts: &[&str]) -> Value {
-        json!({ "items": { "recognize": texts } })
+        json!({ "outputs": { "heard": texts } })
     }
 
     #[test]

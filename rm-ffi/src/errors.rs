@@ -1,0 +1,180 @@
+//! Every error of the runtime as a Python exception. The one place where the two meet.
+//!
+//! Main type: [`Error`], into which the errors of the other crates convert, and which converts into
+//! an exception of `remotemedia_runtime.errors`. The exceptions themselves are defined in Python.
+
+use std::error::Error as StdError;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::import_exception;
+use pyo3::prelude::*;
+use rm_bridge::{FailureReport, StageError, WorkerError};
+use rm_core::DataError;
+use rm_session::{ManifestError, OverrideError, PlanError, Problem, ProblemKind, SessionError};
+
+import_exception!(remotemedia_runtime.errors, CycleError);
+import_exception!(remotemedia_runtime.errors, MarshalingError);
+import_exception!(remotemedia_runtime.errors, NodeNotFound);
+
+mod python {
+    use pyo3::import_exception;
+
+    import_exception!(remotemedia_runtime.errors, GraphError);
+    import_exception!(remotemedia_runtime.errors, InitializationTimeout);
+    import_exception!(remotemedia_runtime.errors, ManifestError);
+    import_exception!(remotemedia_runtime.errors, NodeExecutionError);
+    import_exception!(remotemedia_runtime.errors, ProcessCrashError);
+    import_exception!(remotemedia_runtime.errors, ProcessSpawnError);
+    import_exception!(remotemedia_runtime.errors, PythonError);
+    import_exception!(remotemedia_runtime.errors, SessionError);
+}
+
+/// Whatever a call from Python can fail of.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// There is no manifest.
+    Manifest(ManifestError),
+    /// It cannot be run.
+    Plan(PlanError),
+    /// A parameter given beside it is none.
+    Override(OverrideError),
+    /// It did not run to its end.
+    Session(SessionError),
+    /// An item is not what it should be.
+    Data(DataError),
+    /// The machine refused something that every run needs.
+    Setup(Box<dyn StdError + Send + Sync>),
+    /// Python itself raised.
+    Python(PyErr),
+}
+
+macro_rules! from {
+    ($($source:ty => $variant:ident),+ $(,)?) => {
+        $(impl From<$source> for Error {
+            fn from(source: $source) -> Self {
+                Self::$variant(source)
+            }
+        })+
+    };
+}
+
+from! {
+    ManifestError => Manifest,
+    PlanError => Plan,
+    OverrideError => Override,
+    SessionError => Session,
+    DataError => Data,
+    PyErr => Python,
+}
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            // Not the manifest's fault, but that of what was given beside it.
+            Error::Manifest(error @ ManifestError::NoSuchNode { .. }) => {
+                PyValueError::new_err(chain(&error))
+            }
+            Error::Manifest(error) => match &error {
+                ManifestError::Invalid(problems) => of_problems(problems, chain(&error)),
+                _ => python::ManifestError::new_err(chain(&error)),
+            },
+            Error::Plan(error) => of_problems(error.problems(), chain(&error)),
+            Error::Override(error) => PyValueError::new_err(chain(&error)),
+            Error::Session(error) => of_session(&error),
+            Error::Data(error) => MarshalingError::new_err(chain(&error)),
+            Error::Setup(error) => python::SessionError::new_err(chain(error.as_ref())),
+            Error::Python(error) => error,
+        }
+    }
+}
+
+/// The exception that says most about a list of problems.
+fn of_problems(problems: &[Problem], message: String) -> PyErr {
+    let any = |kind| problems.iter().any(|problem| problem.kind == kind);
+    let is_of_graph = |problem: &Problem| {
+        use ProblemKind::{
+            Connection, DanglingConnection, DataType, DuplicateConnection, SelfConnection,
+        };
+        matches!(
+            problem.kind,
+            Connection | DanglingConnection | DataType | DuplicateConnection | SelfConnection
+        )
+    };
+    if any(ProblemKind::UnknownNodeType) {
+        NodeNotFound::new_err(message)
+    } else if any(ProblemKind::Cycle) {
+        CycleError::new_err(message)
+    } else if problems.iter().all(is_of_graph) {
+        python::GraphError::new_err(message)
+    } else {
+        python::ManifestError::new_err(message)
+    }
+}
+
+/// The exception for a run that failed, with the node that it failed of.
+fn of_session(error: &SessionError) -> PyErr {
+    let message = chain(error);
+    let (exception, node) = match error {
+        SessionError::Stage(StageError::Node { node, .. }) => {
+            (python::NodeExecutionError::new_err(message), Some(node.to_string()))
+        }
+        SessionError::Stage(StageError::Publish { node, .. }) => {
+            (python::NodeExecutionError::new_err(message), Some(node.clone()))
+        }
+        SessionError::Stage(_) => (python::NodeExecutionError::new_err(message), None),
+        SessionError::Node { node, .. } => {
+            (python::PythonError::new_err(message), Some(node.to_string()))
+        }
+        SessionError::Crashed { node, report, .. } => {
+            let exception = python::ProcessCrashError::new_err(message);
+            (with_exit(exception, report), Some(node.to_string()))
+        }
+        SessionError::InitTimeout { node, .. } => {
+            (python::InitializationTimeout::new_err(message), Some(node.to_string()))
+        }
+        SessionError::Worker(WorkerError::Start { node, .. }) => {
+            (python::ProcessSpawnError::new_err(message), Some(node.clone()))
+        }
+        SessionError::Worker(WorkerError::Control { node, .. }) => {
+            (python::ProcessCrashError::new_err(message), Some(node.clone()))
+        }
+        SessionError::NoInput => (python::GraphError::new_err(message), None),
+        _ => (python::SessionError::new_err(message), None),
+    };
+    match node {
+        Some(node) => with(exception, "node_id", node),
+        None => exception,
+    }
+}
+
+/// The exception with how the process ended.
+fn with_exit(exception: PyErr, report: &FailureReport) -> PyErr {
+    let exit = report.exit.as_ref();
+    let exception = with(exception, "exit_code", exit.and_then(|exit| exit.code));
+    let exception = with(exception, "signal", exit.and_then(|exit| exit.signal));
+    with(exception, "report", report.to_string())
+}
+
+/// The exception with an attribute set.
+fn with<'a, T>(exception: PyErr, name: &str, value: T) -> PyErr
+where
+    T: for<'py> IntoPyObject<'py> + 'a,
+{
+    let set = Python::attach(|py| exception.value(py).setattr(name, value));
+    // Attributes of our own exceptions can be set; should Python refuse, that is what is raised.
+    set.err().unwrap_or(exception)
+}
+
+/// An error's message with those of its causes, each said once.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}

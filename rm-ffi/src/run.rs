@@ -1,0 +1,403 @@
+//! Runs pipelines for Python, on the calling thread.
+//!
+//! Main functions: [`execute_pipeline`], [`execute_pipeline_with_input`] and [`run_pipeline`].
+//! While a pipeline runs, the interpreter's lock is released; it is taken for every event, and when
+//! a signal has come, so that Ctrl-C ends a run at once and cleanly.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList};
+use rm_core::{DataType, RuntimeData, TensorType};
+use rm_session::{
+    CancelToken, InitProgress, InitStatus, Manifest, Plan, RunEvent, RunReport, Runtime,
+    RuntimeConfig, parse_override,
+};
+
+use crate::array;
+use crate::convert;
+use crate::errors::Error;
+use crate::functions::REGISTRY;
+use crate::json;
+use crate::signals::Signals;
+
+/// Rate of a bare array of samples where nothing says another, in Hz.
+const DEFAULT_RATE: u32 = 16_000;
+
+/// What all runs of this process share.
+struct Host {
+    tokio: tokio::runtime::Runtime,
+    runtime: Runtime,
+    process: u32,
+}
+
+fn host(py: Python<'_>) -> PyResult<&'static Host> {
+    static HOST: PyOnceLock<Host> = PyOnceLock::new();
+    let host = HOST.get_or_try_init(py, || start(py))?;
+    if host.process != std::process::id() {
+        return Err(PyRuntimeError::new_err(
+            "this process was forked from one that had run pipelines, which cannot be carried \
+             over; start it with multiprocessing's \"spawn\" or \"forkserver\"",
+        ));
+    }
+    Ok(host)
+}
+
+fn start(py: Python<'_>) -> PyResult<Host> {
+    let python: Option<PathBuf> = py.import("sys")?.getattr("executable")?.extract()?;
+    let config = RuntimeConfig {
+        python: python.filter(|path| !path.as_os_str().is_empty()),
+        ..RuntimeConfig::default()
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(2).thread_name("remotemedia").enable_all().build();
+    let tokio = built.map_err(|error| Error::Setup(error.into()))?;
+    let runtime = tokio.block_on(async { Runtime::new(config, REGISTRY.clone()) });
+    let runtime = runtime.map_err(|error| Error::Setup(error.into()))?;
+    Ok(Host { tokio, runtime, process: std::process::id() })
+}
+
+type Handler<'a> = dyn FnMut(Python<'_>, RunEvent) -> PyResult<()> + Send + 'a;
+
+/// Runs a plan to its end. What `handler` or a signal raises ends the run and is raised when all of
+/// it is cleaned up.
+fn run(
+    py: Python<'_>,
+    plan: Plan,
+    input: Vec<RuntimeData>,
+    handler: &mut Handler<'_>,
+) -> PyResult<RunReport> {
+    let host = host(py)?;
+    let raised: Mutex<Option<PyErr>> = Mutex::new(None);
+    let cancel = CancelToken::new();
+    // Later ones are dropped: the first is why the run ends.
+    let stop = |error: PyErr| {
+        raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        cancel.cancel();
+    };
+    let events = |event| {
+        if !cancel.is_cancelled()
+            && let Err(error) = Python::attach(|py| handler(py, event))
+        {
+            stop(error);
+        }
+    };
+    let signals = Signals::watch(py)?;
+    let result = py.detach(|| {
+        host.tokio.block_on(async {
+            let signals = signals.events().map_err(|error| Error::Setup(error.into()))?;
+            let run = rm_session::run(&host.runtime, plan, input, events, cancel.clone());
+            tokio::pin!(run);
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut run => break result.map_err(Error::from),
+                    () = signals.next() => {
+                        if let Err(error) = Python::attach(|py| py.check_signals()) {
+                            stop(error);
+                        }
+                    }
+                }
+            }
+        })
+    });
+    signals.unwatch(py)?;
+    match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(result?),
+    }
+}
+
+/// A manifest from its text, or from the file that a path object names.
+fn read_manifest(manifest: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<Manifest> {
+    let mut read = match manifest.extract::<String>() {
+        Ok(text) => Manifest::from_json(&text),
+        Err(_) => Manifest::from_file(manifest.extract::<PathBuf>()?),
+    }
+    .map_err(Error::from)?;
+    for text in overrides {
+        let (node, param, value) = parse_override(text).map_err(Error::from)?;
+        read = read.with_param(&node, param, value).map_err(Error::from)?;
+    }
+    Ok(read)
+}
+
+/// Run a pipeline that gets its data from its own sources.
+///
+/// Parameters
+/// ----------
+/// manifest_json : str
+///     The manifest. Relative paths in it start from the current folder.
+///
+/// Returns
+/// -------
+/// dict
+///     ``success`` (True: failures are raised), ``error`` (None), ``metrics`` and ``result``.
+///
+///     ``result`` is what the output node gives, that is, the node without successors that is no
+///     sink. If all of its items are JSON (dicts, lists, numbers), it is the list of them, however
+///     many there are. Of other items it is the item if there is exactly one, else the list.
+///     With several output nodes it is a dict of such results by node id; without any it is None.
+///
+///     ``metrics`` has ``total_time_ms``; ``init_time_us`` and ``run_time_us``; ``nodes``, by id, a
+///     dict with ``executor``, ``items_in``, ``items_out`` and ``time``; and the list
+///     ``connections`` of dicts with ``from``, ``to``, ``messages``, ``bytes``, ``copied_bytes``,
+///     ``missed`` and ``latency``. A time is a dict with ``count``, ``median_us`` and ``p99_us``.
+///
+/// Raises
+/// ------
+/// ManifestError, GraphError
+///     ``ValueError``; the manifest cannot be run.
+/// NodeNotFound
+///     ``KeyError``; it names a node type that there is not.
+/// NodeExecutionError, PythonError, ProcessCrashError, ProcessSpawnError, InitializationTimeout
+///     ``RuntimeError``; the run failed.
+#[pyfunction]
+pub(crate) fn execute_pipeline<'py>(
+    py: Python<'py>,
+    manifest_json: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let plan = py.detach(|| plan(manifest_json))?;
+    execute(py, plan, Vec::new())
+}
+
+/// Run a pipeline on one item.
+///
+/// Parameters
+/// ----------
+/// manifest_json : str
+///     The manifest. Relative paths in it start from the current folder.
+/// input_data : Audio, numpy.ndarray, str, bytes, dict or list
+///     The item, which every node without predecessors gets. An array is a tensor, and is not
+///     copied if it is C-contiguous: do not write to it before the call has returned. A
+///     one-dimensional array of float32 or int16 for a node that takes audio is mono audio; its
+///     rate is the node's ``sample_rate`` parameter, if it has one that is not 0, else 16000 Hz.
+///
+/// Returns
+/// -------
+/// dict
+///     As `execute_pipeline`.
+///
+/// Raises
+/// ------
+/// MarshalingError
+///     ``TypeError``; the input, or something in it, cannot be sent.
+/// Exception
+///     As `execute_pipeline`.
+#[pyfunction]
+pub(crate) fn execute_pipeline_with_input<'py>(
+    py: Python<'py>,
+    manifest_json: &str,
+    input_data: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let plan = py.detach(|| plan(manifest_json))?;
+    let input = input_item(&plan, input_data)?;
+    execute(py, plan, vec![input])
+}
+
+fn plan(manifest_json: &str) -> Result<Plan, Error> {
+    Ok(Plan::new(Manifest::from_json(manifest_json)?, &REGISTRY)?)
+}
+
+fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {
+    if let Ok(array) = input.cast::<PyUntypedArray>()
+        && array.ndim() == 1
+        && let Some(TensorType::F32 | TensorType::I16) = array::tensor_type(&array.dtype())
+        && let Some(rate) = rate_of_bare_samples(plan)
+    {
+        return convert::sound(array, rate);
+    }
+    convert::from_python(input)
+}
+
+/// The rate of samples that come without one; `None` if the first node takes no audio, or is a
+/// Python node that does not say by a parameter that it does.
+fn rate_of_bare_samples(plan: &Plan) -> Option<u32> {
+    const PARAMETER: &str = "sample_rate";
+    let node = &plan.nodes[*plan.inputs.first()?];
+    let given = node.params.get(PARAMETER);
+    let (takes_audio, default) = match REGISTRY.metadata(&node.node_type) {
+        Some(metadata) => {
+            let spec = metadata.parameters.iter().find(|spec| spec.name == PARAMETER);
+            let takes_audio = metadata.accepts.contains(&DataType::Audio);
+            (takes_audio, spec.and_then(|spec| spec.default.as_ref()))
+        }
+        None => (given.is_some(), None),
+    };
+    let rate = given.or(default).and_then(serde_json::Value::as_u64);
+    let rate = rate.and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate > 0);
+    takes_audio.then(|| rate.unwrap_or(DEFAULT_RATE))
+}
+
+/// What one output node has given.
+struct Collected {
+    node: String,
+    items: Vec<RuntimeData>,
+}
+
+impl Collected {
+    fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        let is_json = self.items.iter().all(|item| item.data_type() == DataType::Json);
+        let list = PyList::empty(py);
+        for item in self.items {
+            list.append(convert::to_python(py, item)?)?;
+        }
+        if !is_json && list.len() == 1 { list.get_item(0) } else { Ok(list.into_any()) }
+    }
+}
+
+fn execute<'py>(
+    py: Python<'py>,
+    plan: Plan,
+    input: Vec<RuntimeData>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let outputs = plan.outputs.iter().map(|&node| plan.nodes[node].id.to_string());
+    let mut outputs: Vec<_> = outputs.map(|node| Collected { node, items: Vec::new() }).collect();
+    let mut collect = |_: Python<'_>, event| {
+        if let RunEvent::Output(output) = event {
+            let of = outputs.iter_mut().find(|of| of.node == output.node.as_str());
+            of.expect("items come from output nodes").items.push(output.data);
+        }
+        Ok(())
+    };
+    let report = run(py, plan, input, &mut collect)?;
+    let result = match outputs.len() {
+        0 => py.None().into_bound(py),
+        1 => outputs.remove(0).into_python(py)?,
+        _ => {
+            let all = PyDict::new(py);
+            for output in outputs {
+                all.set_item(output.node.clone(), output.into_python(py)?)?;
+            }
+            all.into_any()
+        }
+    };
+    let dict = PyDict::new(py);
+    dict.set_item("success", true)?;
+    dict.set_item("result", result)?;
+    dict.set_item("metrics", metrics(py, &report)?)?;
+    dict.set_item("error", py.None())?;
+    Ok(dict)
+}
+
+fn metrics<'py>(py: Python<'py>, report: &RunReport) -> PyResult<Bound<'py, PyDict>> {
+    let nodes = PyDict::new(py);
+    for node in &report.nodes {
+        let described = json::to_python(py, node)?;
+        described.del_item("node")?;
+        nodes.set_item(&node.node, described)?;
+    }
+    let metrics = PyDict::new(py);
+    metrics.set_item("total_time_ms", report.total_time_us as f64 / 1_000.0)?;
+    metrics.set_item("init_time_us", report.init_time_us)?;
+    metrics.set_item("run_time_us", report.run_time_us)?;
+    metrics.set_item("nodes", nodes)?;
+    metrics.set_item("connections", json::to_python(py, &report.connections)?)?;
+    Ok(metrics)
+}
+
+/// Run a pipeline and tell of everything as it happens.
+///
+/// Parameters
+/// ----------
+/// manifest : str or os.PathLike
+///     The manifest's text, or the path of its file.
+/// overrides : list[str]
+///     Parameters as ``node.param=value``, which go before those of the manifest.
+/// on_event : callable or None
+///     Called on this thread with a dict. Its ``event`` is ``"progress"`` (with ``node``,
+///     ``node_type``, ``status``, ``progress`` from 0 to 1, ``message``) or ``"output"`` (with
+///     ``node`` and ``item``). What it raises ends the run.
+/// input : object
+///     The input, as for `execute_pipeline_with_input`; None for none.
+///
+/// Returns
+/// -------
+/// dict
+///     The report: ``name``, ``nodes``, ``connections``, ``init_time_us``, ``run_time_us``,
+///     ``total_time_us``, ``warnings``, and ``files``, the paths of the files written.
+#[pyfunction]
+#[pyo3(signature = (manifest, overrides=vec![], on_event=None, input=None))]
+pub(crate) fn run_pipeline<'py>(
+    py: Python<'py>,
+    manifest: &Bound<'py, PyAny>,
+    overrides: Vec<String>,
+    on_event: Option<Py<PyAny>>,
+    input: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let manifest = read_manifest(manifest, &overrides)?;
+    let plan = Plan::new(manifest, &REGISTRY).map_err(Error::from)?;
+    let input = input.map(|input| input_item(&plan, &input)).transpose()?;
+    let files = files_of(&plan);
+    let mut handler = |py: Python<'_>, event| match &on_event {
+        Some(on_event) => on_event.call1(py, (event_dict(py, event)?,)).map(drop),
+        None => Ok(()),
+    };
+    let report = run(py, plan, input.into_iter().collect(), &mut handler)?;
+    let dict = json::to_python(py, &report)?;
+    let written: Vec<_> = files.iter().filter_map(|path| path.to_str()).collect();
+    dict.set_item("files", written)?;
+    Ok(dict)
+}
+
+/// Where the pipeline's sinks write.
+fn files_of(plan: &Plan) -> Vec<PathBuf> {
+    let sinks = plan.nodes.iter().filter(|node| node.node_type == "AudioFileSinkNode");
+    let paths = sinks.filter_map(|node| node.params.get("path").and_then(|path| path.as_str()));
+    let base = plan.base_dir.as_deref().unwrap_or(Path::new(""));
+    paths.map(|path| base.join(path)).collect()
+}
+
+fn event_dict(py: Python<'_>, event: RunEvent) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    match event {
+        RunEvent::Progress(InitProgress { node, node_type, status, progress, message }) => {
+            let (status, message) = match status {
+                InitStatus::Starting => ("starting", message),
+                InitStatus::LoadingModel => ("loading_model", message),
+                InitStatus::Ready => ("ready", message),
+                InitStatus::Failed(error) => ("failed", error),
+                _ => ("loading", message),
+            };
+            dict.set_item("event", "progress")?;
+            dict.set_item("node", node.as_str())?;
+            dict.set_item("node_type", node_type)?;
+            dict.set_item("status", status)?;
+            dict.set_item("progress", progress)?;
+            dict.set_item("message", message)?;
+        }
+        RunEvent::Output(output) => {
+            dict.set_item("event", "output")?;
+            dict.set_item("node", output.node.as_str())?;
+            dict.set_item("item", convert::to_python(py, output.data)?)?;
+        }
+    }
+    Ok(dict)
+}
+
+/// Check a manifest against this installation, unknown node types included.
+///
+/// Parameters
+/// ----------
+/// manifest : str or os.PathLike
+///     The manifest's text, or the path of its file.
+///
+/// Returns
+/// -------
+/// dict
+///     ``plan`` (how it would run, as text) and ``warnings``.
+#[pyfunction]
+pub(crate) fn plan_manifest<'py>(
+    py: Python<'py>,
+    manifest: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let plan = Plan::new(read_manifest(manifest, &[])?, &REGISTRY).map_err(Error::from)?;
+    let dict = PyDict::new(py);
+    dict.set_item("plan", plan.to_string())?;
+    dict.set_item("warnings", json::to_python(py, &plan.warnings)?)?;
+    Ok(dict)
+}

@@ -1,0 +1,110 @@
+"""What all tests share: manifests, the nodes' folder, and the check that nothing is left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+NODES = Path(__file__).parent / "nodes"
+SHM = Path("/dev/shm")
+
+
+def manifest(*nodes, connections=None, **fields):
+    """The text of a manifest; nodes without connections given are a chain.
+
+    A node is ``(id, type)`` or ``(id, type, params)``.
+    """
+    described = [
+        {"id": node[0], "node_type": node[1], "params": node[2] if len(node) > 2 else {}}
+        for node in nodes
+    ]
+    ids = [node[0] for node in nodes]
+    if connections is None:
+        connections = list(pairwise(ids))
+    pairs = [{"from": start, "to": end} for start, end in connections]
+    return json.dumps({"version": "v1", "nodes": described, "connections": pairs, **fields})
+
+
+def children_of(pid):
+    """The processes that a process has started and that live, also as children of children."""
+    found = []
+    for folder in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            children = (folder / "children").read_text().split()
+        except FileNotFoundError:
+            # The thread has ended meanwhile.
+            continue
+        for child in children:
+            found += [int(child), *children_of(int(child))]
+    return found
+
+
+def shared_memory_of(pid):
+    """The names in shared memory that a process has open or mapped."""
+    names = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            continue
+        if target.startswith((f"{SHM}/remotemedia-", f"{SHM}/rm")):
+            names.add(target.removesuffix(" (deleted)"))
+    return names
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """No child process and no open namespace of this process is left after a test."""
+    before = shared_memory_of(os.getpid())
+    yield
+    # The one that starts processes lives as long as this one, without a child of its own.
+    assert children_of(os.getpid()) == []
+    assert shared_memory_of(os.getpid()) <= before
+
+
+@pytest.fixture(autouse=True)
+def in_the_nodes_folder(monkeypatch):
+    """Manifests given as text find the nodes of the tests: paths start from the current folder."""
+    monkeypatch.chdir(NODES)
+
+
+@pytest.fixture
+def manifest_file(tmp_path):
+    """Writes a manifest to a file, whose folder finds the nodes of the tests."""
+
+    def write(*nodes, **fields):
+        for module in NODES.glob("*.py"):
+            link = tmp_path / module.name
+            if not link.exists():
+                link.symlink_to(module)
+        path = tmp_path / "pipeline.json"
+        path.write_text(manifest(*nodes, **fields))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def command():
+    """Starts the command as a user does; ends it with the test."""
+    started = []
+
+    def start(*arguments, **options):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "remotemedia", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
