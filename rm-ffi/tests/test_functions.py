@@ -1,7 +1,12 @@
 """The five functions, by their contract."""
 
 import json
+import signal
+import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,6 +213,43 @@ def test_calls_from_many_threads_do_not_disturb_one_another():
     for thread in threads:
         thread.join()
     assert results == {n: [{"n": n}] for n in range(8)}
+
+
+FORK = """
+import os
+from conftest import manifest
+from remotemedia_runtime import execute_pipeline_with_input
+
+text = manifest(("same", "PassThroughNode"))
+execute_pipeline_with_input(text, "x")
+child = os.fork()
+if child == 0:
+    try:
+        execute_pipeline_with_input(text, "x")
+    except RuntimeError as error:
+        os.write(1, str(error).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_process_is_refused():
+    folder = str(Path(__file__).parent)
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    assert "was forked" in done.stdout
+    assert "spawn" in done.stdout
+
+
+def test_who_was_told_of_signals_is_told_again_after_a_run():
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno())
+        try:
+            execute_pipeline_with_input(SAME, "x")
+        finally:
+            assert signal.set_wakeup_fd(before) == writing.fileno()
 
 
 def test_the_package_exports_what_it_says():

@@ -225,3 +225,10 @@ class NoProcess(Node):
 
 class NotANode:
     """Is something else."""
+
+
+class Sink(Node):
+    """Takes everything."""
+
+    def process(self, item):
+        pass
