@@ -77,7 +77,7 @@ fn half(py: Python<'_>) -> PyResult<Bound<'_, PyArrayDescr>> {
 /// The type of elements that a NumPy type stands for; `None` for those that are no plain numbers or
 /// are not in this machine's byte order.
 pub(crate) fn tensor_type(descr: &Bound<'_, PyArrayDescr>) -> Option<TensorType> {
-    if descr.is_native_byteorder() == Some(false) || descr.has_fields() || descr.has_subarray() {
+    if descr.is_native_byteorder() == Some(false) {
         return None;
     }
     Some(match (descr.kind(), descr.itemsize()) {
@@ -265,17 +265,20 @@ impl AsRef<[u8]> for ArrayBytes {
     }
 }
 
-/// The memory of a C-contiguous array of plain numbers, which is kept alive; `None` for another.
-pub(crate) fn bytes_of(array: &Bound<'_, PyUntypedArray>) -> Option<Bytes> {
-    let len = byte_len(array.shape(), tensor_type(&array.dtype())?)?;
+/// The elements of an array, which is kept alive; `None` if they are no plain numbers or do not lie
+/// in C order.
+pub(crate) fn bytes_of(array: &Bound<'_, PyUntypedArray>) -> Option<(Bytes, TensorType)> {
+    let dtype = tensor_type(&array.dtype())?;
+    let len = byte_len(array.shape(), dtype)?;
     if !array.is_c_contiguous() {
         return None;
     }
     if len == 0 {
-        return Some(Bytes::new());
+        return Some((Bytes::new(), dtype));
     }
     let memory = data(array);
-    Some(Bytes::from_owner(ArrayBytes { _array: array.clone().unbind(), memory, len }))
+    let owner = ArrayBytes { _array: array.clone().unbind(), memory, len };
+    Some((Bytes::from_owner(owner), dtype))
 }
 
 /// Whether an object is an array and of no subclass, which could behave otherwise.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use numpy::{PyArrayDescr, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{IntoPyDict, PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 use rm_core::{AudioFormat, AudioLayout, DataMetadata, RuntimeData, TensorType};
 
 use crate::array;
@@ -150,21 +150,18 @@ fn tensor(array: &Bound<'_, PyUntypedArray>) -> PyResult<RuntimeData> {
 
 /// The elements of an array in C order; copied only where they do not lie so.
 fn payload(array: &Bound<'_, PyUntypedArray>) -> PyResult<(Bytes, TensorType)> {
-    if let (Some(dtype), Some(bytes)) = (array::tensor_type(&array.dtype()), array::bytes_of(array))
-    {
-        return Ok((bytes, dtype));
+    if let Some(payload) = array::bytes_of(array) {
+        return Ok(payload);
     }
+    let py = array.py();
     let descr = array.dtype().call_method1("newbyteorder", ("=",))?.cast_into::<PyArrayDescr>()?;
-    let Some(dtype) = array::tensor_type(&descr) else {
+    if array::tensor_type(&descr).is_none() {
         return Err(MarshalingError::new_err(format!(
             "an array of type {} cannot be sent; expected plain numbers",
             array.dtype()
         )));
-    };
-    let numpy = numpy(array.py())?;
-    let options = [("order", "C")];
-    let options = pyo3::types::IntoPyDict::into_py_dict(options, array.py())?;
-    let ordered = numpy.call_method("array", (array, descr), Some(&options))?;
-    let bytes = array::bytes_of(&ordered.cast_into()?);
-    Ok((bytes.expect("a new array in C order and native byte order is seen as bytes"), dtype))
+    }
+    let order = [("order", "C")].into_py_dict(py)?;
+    let ordered = numpy(py)?.call_method("array", (array, descr), Some(&order))?.cast_into()?;
+    Ok(array::bytes_of(&ordered).expect("a new array of plain numbers in C order has bytes"))
 }

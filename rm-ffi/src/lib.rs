@@ -6,6 +6,10 @@
 //! Python half of the wheel (the SDK, the command line, the exceptions) lies under `python/`.
 
 #![deny(unsafe_code)]
+#![allow(
+    rustdoc::invalid_rust_codeblocks,
+    reason = "what Python shows as help is written in NumPy's style, not in Markdown"
+)]
 
 mod array;
 mod audio;
@@ -22,6 +26,10 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
 mod _native {
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "it is Python's name")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
     #[pymodule_export]
     use crate::audio::PyAudio;
     #[pymodule_export]

@@ -162,9 +162,9 @@ def show_report(report: dict[str, Any]) -> None:
     for name in ("messages", "bytes", "copied", "median µs", "p99 µs"):
         connections.add_column(name, justify="right")
     for connection in report["connections"]:
-        counts = (connection["messages"], connection["bytes"], connection["copied_bytes"])
+        counted = (connection["messages"], connection["bytes"], connection["copied_bytes"])
         ends = (connection["from"], connection["to"])
-        connections.add_row(*ends, *map(str, counts), *times(connection["latency"]))
+        connections.add_row(*ends, *map(str, counted), *times(connection["latency"]))
     console = Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)

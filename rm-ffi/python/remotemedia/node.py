@@ -132,4 +132,5 @@ class Node:
         """
         if self._hooks is None:
             return np.empty(shape, dtype)
-        return self._hooks.loan(shape, dtype)
+        array: NDArray[Any] = self._hooks.loan(shape, dtype)
+        return array

@@ -3,10 +3,9 @@
 The functions take a manifest as JSON text. Nodes are written with `remotemedia.Node`.
 """
 
-from importlib.metadata import version as _version
-
 from remotemedia_runtime._native import (
     Audio,
+    __version__,
     execute_pipeline,
     execute_pipeline_with_input,
     get_available_nodes,
@@ -49,5 +48,3 @@ __all__ = [
     "get_node_metadata",
     "validate_manifest",
 ]
-
-__version__: str = _version("remotemedia-runtime")

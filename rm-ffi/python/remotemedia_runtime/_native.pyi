@@ -1,9 +1,25 @@
 from collections.abc import Callable
 from os import PathLike
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = [
+    "Audio",
+    "__version__",
+    "execute_pipeline",
+    "execute_pipeline_with_input",
+    "get_available_nodes",
+    "get_node_metadata",
+    "plan_manifest",
+    "run_pipeline",
+    "serve_worker",
+    "sweep",
+    "validate_manifest",
+]
+
+__version__: str
 
 @final
 class Audio:
@@ -25,10 +41,12 @@ class Audio:
     def __getnewargs__(self) -> tuple[NDArray[Any], int]: ...
 
 # What can be sent from node to node.
-Item = Audio | NDArray[Any] | np.generic | str | bytes | dict[str, Any] | list[Any] | float
+_Item: TypeAlias = (
+    Audio | NDArray[Any] | np.generic | str | bytes | dict[str, Any] | list[Any] | float
+)
 
 def execute_pipeline(manifest_json: str) -> dict[str, Any]: ...
-def execute_pipeline_with_input(manifest_json: str, input_data: Item) -> dict[str, Any]: ...
+def execute_pipeline_with_input(manifest_json: str, input_data: _Item) -> dict[str, Any]: ...
 def validate_manifest(manifest_json: str) -> bool: ...
 def get_available_nodes() -> list[str]: ...
 def get_node_metadata(node_type: str) -> dict[str, Any]: ...
@@ -36,7 +54,7 @@ def run_pipeline(
     manifest: str | PathLike[str],
     overrides: list[str] = ...,
     on_event: Callable[[dict[str, Any]], object] | None = None,
-    input: Item | None = None,
+    input: _Item | None = None,
 ) -> dict[str, Any]: ...
 def plan_manifest(manifest: str | PathLike[str]) -> dict[str, Any]: ...
 def sweep() -> list[str]: ...

@@ -1,3 +1,5 @@
+//! Manifests, right and wrong, with what is said of them.
+
 use super::*;
 use crate::problem::ProblemKind;
 use proptest::prelude::*;

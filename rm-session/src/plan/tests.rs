@@ -1,3 +1,5 @@
+//! Plans of known graphs, and the rules that hold for plans of any.
+
 use super::*;
 use std::collections::HashSet;
 

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from remotemedia import Context, Node
 
@@ -54,7 +54,7 @@ def _class_of(node_type: str) -> type[Node]:
     return found
 
 
-def _is_node(value: object) -> bool:
+def _is_node(value: object) -> TypeGuard[type[Node]]:
     return isinstance(value, type) and issubclass(value, Node) and value is not Node
 
 

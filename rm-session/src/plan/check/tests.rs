@@ -1,3 +1,5 @@
+//! Nodes and connections that cannot be run, with what is said of them.
+
 use super::*;
 use crate::plan::Plan;
 use crate::plan::tests::{manifest, parse, registry};
