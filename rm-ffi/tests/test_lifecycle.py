@@ -142,7 +142,7 @@ def test_a_killed_parent_takes_its_workers_along_and_the_next_start_removes_the_
         process = command("clean")
     else:
         process = command("run", manifest_file(source, ECHO))
-    out, err = process.communicate(timeout=WATCHDOG)
+    _, err = process.communicate(timeout=WATCHDOG)
     assert process.returncode == 0, err
     run.check_nothing_is_left()
 

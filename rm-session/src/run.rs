@@ -61,6 +61,9 @@ pub async fn run(
     cancel: CancelToken,
 ) -> Result<RunReport, SessionError> {
     let began = Instant::now();
+    if plan.inputs.is_empty() && !input.is_empty() {
+        return Err(SessionError::NoInput);
+    }
     let (name, warnings) = (plan.name.clone(), plan.warnings.clone());
     let mut session = Session::create(runtime, plan, cancel)?;
     let ran = drive(&mut session, input, &mut events, began).await;
@@ -80,7 +83,7 @@ async fn drive(
     session.initialize(|step| events(RunEvent::Progress(step))).await?;
     let init_time_us = micros(began);
     let started = Instant::now();
-    session.feed(input)?;
+    session.feed(input);
     while let Some(output) = session.next_output().await? {
         events(RunEvent::Output(output));
     }

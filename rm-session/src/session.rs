@@ -433,14 +433,8 @@ impl Session {
     }
 
     /// Gives items to the pipeline in the background, in order, and ends its input after the last.
-    ///
-    /// # Errors
-    /// [`SessionError::NoInput`] if there are items and nobody to take them.
-    pub fn feed(&mut self, items: Vec<RuntimeData>) -> Result<(), SessionError> {
+    pub fn feed(&mut self, items: Vec<RuntimeData>) {
         let feeds = self.take_feeds();
-        if feeds.is_empty() && !items.is_empty() {
-            return Err(SessionError::NoInput);
-        }
         let session = self.id.clone();
         for feed in feeds {
             let (items, session) = (items.clone(), session.clone());
@@ -453,7 +447,6 @@ impl Session {
                 }
             });
         }
-        Ok(())
     }
 }
 

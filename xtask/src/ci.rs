@@ -57,6 +57,7 @@ pub fn run() -> Result<()> {
     sections.run("python stubs", python_stubs);
     sections.run(DEMO, || Cmd::from_line(DEMO).run());
     sections.run("demo's text", demo_text);
+    sections.run("README's programs", readme_programs);
     sections.run("human recordings", human_recordings);
     sections.run("nothing left behind", || nothing_left(&before));
     sections.finish()
@@ -119,12 +120,41 @@ fn python_stubs() -> Result<()> {
 }
 
 fn demo_text() -> Result<()> {
+    compare_text(&commands()?, &report(&[])?)
+}
+
+/// Runs the two programs of the README, and checks that they are the ones printed there.
+fn readme_programs() -> Result<()> {
+    let (rust, python) = ("rm-session/examples/speech.rs", "examples/speech/speech.py");
+    let read = |path: &str| {
+        fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
+    };
+    let readme = read("README.md")?;
+    for path in [rust, python] {
+        let text = read(path)?;
+        let program = text.split_once("\n\n").map_or(text.as_str(), |(_head, program)| program);
+        ensure!(readme.contains(program.trim()), "the README does not show {path} as it is");
+    }
+    let venv = Venv::ensure()?;
+    let with_wheel = |cmd: Cmd| cmd.env("REMOTEMEDIA_PYTHON", venv.bin("python"));
+    let rust = "cargo run --quiet -p rm-session --features nodes --example speech";
+    let commands = commands()?;
+    for cmd in [Cmd::from_line(rust), Cmd::new(venv.bin("python")).arg(python)] {
+        let output = with_wheel(cmd).output()?;
+        let heard: Vec<_> =
+            output.lines().filter_map(|line| line.strip_prefix("heard: ")).collect();
+        ensure!(heard == commands, "heard {heard:?}, expected {commands:?}");
+    }
+    Ok(())
+}
+
+/// What is said in the example's recording.
+fn commands() -> Result<Vec<String>> {
     let path = root().join("examples/speech/commands.txt");
-    let commands =
+    let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let expected: Vec<_> = commands.lines().map(str::trim).collect();
-    let expected: Vec<_> = expected.into_iter().filter(|line| !line.is_empty()).collect();
-    compare_text(&expected, &report(&[])?)
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(str::to_owned).collect())
 }
 
 fn human_recordings() -> Result<()> {
