@@ -1,0 +1,167 @@
+//! Stages as a session uses them: fed from outside, joined by channels, stopped, failing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rm_bridge::{
+    Call, ChannelOptions, DataPlane, Destination, Doorbell, Feed, FeedSender, Output, Publication,
+    Stage, StageError, StageEvent, StageNode, Subscription, spawn_stage,
+};
+use rm_core::{ChannelId, Node, NodeError, NodeId, RuntimeData};
+use tokio::sync::mpsc;
+
+/// Adds its mark to each text; fails on the text `bad`.
+struct Mark(&'static str);
+
+impl Node for Mark {
+    fn process(&mut self, input: RuntimeData, out: &mut rm_core::Output) -> Result<(), NodeError> {
+        let text = input.as_text().unwrap_or_default();
+        if text == "bad" {
+            let message = "a bad text".to_owned();
+            return Err(NodeError::Failed { message, source: None });
+        }
+        out.push(RuntimeData::text(format!("{text}{}", self.0))?);
+        Ok(())
+    }
+}
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name).expect("a short name")
+}
+
+fn node(mark: &'static str) -> StageNode {
+    StageNode { id: id(mark), node: Box::new(Mark(mark)), source: false }
+}
+
+fn stage(name: &str, bell: Arc<Doorbell>, output: mpsc::Sender<Output>) -> Stage {
+    Stage {
+        name: name.to_owned(),
+        nodes: Vec::new(),
+        calls: Vec::new(),
+        subscriptions: Vec::new(),
+        publications: Vec::new(),
+        outputs: Vec::new(),
+        output,
+        feed: None,
+        bell,
+    }
+}
+
+/// Two stages with a channel between them: `a` then `b` in the first, `c` in the second.
+struct Pair {
+    plane: DataPlane,
+    first: Stage,
+    second: Stage,
+    feed: FeedSender,
+    output: mpsc::Receiver<Output>,
+}
+
+fn pair() -> Pair {
+    let mut plane = DataPlane::create().expect("shared memory");
+    let channel = ChannelId::new("b").expect("a short name");
+    let options = ChannelOptions { depth: 2, ..ChannelOptions::default() };
+    plane.add_channel(&channel, options).expect("a channel");
+    let (sender, output) = mpsc::channel(4);
+    let bells = [(); 2].map(|()| plane.doorbell().expect("a doorbell"));
+    let [mut first, mut second] = bells.map(|bell| stage("pair", bell, sender.clone()));
+    first.nodes = vec![node("a"), node("b")];
+    first.calls = vec![Call { from: 0, to: 1 }];
+    let publisher = plane.publisher(0, &first.bell).expect("a publisher");
+    first.publications = vec![Publication { publisher, node: Some(1) }];
+    let (feed, inside) = Feed::new(2, vec![Destination::Node(0)], &first.bell);
+    first.feed = Some(inside);
+    second.nodes = vec![node("c")];
+    let subscriber = plane.subscribe(0, &second.bell).expect("a subscriber");
+    let destinations = vec![Destination::Node(0)];
+    second.subscriptions = vec![Subscription { subscriber, destinations }];
+    second.outputs = vec![0];
+    Pair { plane, first, second, feed, output }
+}
+
+fn text(text: &str) -> RuntimeData {
+    RuntimeData::text(text).expect("short")
+}
+
+#[tokio::test]
+async fn items_pass_two_stages_in_order_and_each_connection_is_counted() {
+    let Pair { plane, first, second, feed, mut output } = pair();
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let handles =
+        [first, second].map(|stage| spawn_stage(stage, (), sender.clone()).expect("a thread"));
+    let feeds = async {
+        for number in 0..100 {
+            feed.send(text(&number.to_string())).await.expect("the stage runs");
+        }
+        drop(feed);
+    };
+    let takes = async {
+        for number in 0..100 {
+            let output = output.recv().await.expect("an item");
+            assert_eq!(output.node, id("c"));
+            assert_eq!(output.data.as_text(), Some(&*format!("{number}abc")));
+        }
+        assert!(output.recv().await.is_none());
+    };
+    tokio::join!(feeds, takes);
+    let mut finished = 0;
+    while finished < 2 {
+        match events.recv().await.expect("the threads report").1 {
+            StageEvent::Finished { nodes, calls, inputs } => {
+                finished += 1;
+                assert!(nodes.iter().all(|node| (node.items_in, node.items_out) == (100, 100)));
+                assert!(calls.iter().all(|call| (call.messages, call.copied_bytes) == (100, 0)));
+                assert!(inputs.iter().all(|input| (input.messages, input.missed) == (100, 0)));
+                assert_eq!(calls.len() + inputs.len(), 1);
+            }
+            StageEvent::Failed(error) => panic!("{error}"),
+            StageEvent::Ready { .. } => {}
+        }
+    }
+    // "0a".."99a" have 290 bytes, and each got one more on its way into the channel.
+    assert_eq!(plane.bytes_copied_in(0), 190 + 200);
+    handles.into_iter().for_each(rm_bridge::StageHandle::join);
+}
+
+#[tokio::test]
+async fn a_failing_node_is_told_before_those_who_only_see_its_channel_go() {
+    let Pair { plane: _plane, first, second, feed, output: _output } = pair();
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let handles =
+        [first, second].map(|stage| spawn_stage(stage, (), sender.clone()).expect("a thread"));
+    feed.send(text("bad")).await.expect("the stage runs");
+    let mut failures = Vec::new();
+    while failures.len() < 2 {
+        if let StageEvent::Failed(error) = events.recv().await.expect("the threads report").1 {
+            failures.push(error);
+        }
+    }
+    assert_eq!(failures[0].to_string(), "node a failed to process item 0");
+    assert!(matches!(failures[1], StageError::Stopped { .. }), "{}", failures[1]);
+    handles.into_iter().for_each(rm_bridge::StageHandle::join);
+}
+
+#[tokio::test]
+async fn stop_ends_a_stage_that_waits_for_room_and_one_that_waits_for_items() {
+    let Pair { plane, first, second, feed, output } = pair();
+    let (sender, mut events) = mpsc::unbounded_channel();
+    // Nobody reads the channel of depth 2: the first stage comes to wait for room.
+    let unread = second;
+    let waits = spawn_stage(first, "room", sender.clone()).expect("a thread");
+    let fill = async { while feed.send(text("x")).await.is_ok() {} };
+    assert!(tokio::time::timeout(Duration::from_millis(200), fill).await.is_err());
+    plane.close();
+    waits.stop();
+    let idle = spawn_stage(unread, "items", sender).expect("a thread");
+    idle.stop();
+    let mut stopped = Vec::new();
+    while stopped.len() < 2 {
+        if let (stage, StageEvent::Failed(StageError::Stopped { .. })) =
+            events.recv().await.expect("the threads report")
+        {
+            stopped.push(stage);
+        }
+    }
+    waits.join();
+    idle.join();
+    drop(output);
+}
