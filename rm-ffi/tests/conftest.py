@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,6 +12,10 @@ import pytest
 
 NODES = Path(__file__).parent / "nodes"
 SHM = Path("/dev/shm")
+
+# A shell starts background jobs with SIGINT ignored, and what they start inherits that; the tests
+# are about what a user at a terminal sees.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def manifest(*nodes, connections=None, **fields):

@@ -105,6 +105,10 @@ fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Nam
     move |source| NamespaceError::Io { action, path: path.to_owned(), source }
 }
 
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
 fn make_folder(path: &Path) -> Result<(), NamespaceError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -173,15 +177,18 @@ impl Namespace {
         let base = base_folder();
         loop {
             make_folder(&base)?;
-            check_owner(&base)?;
+            match check_owner(&base) {
+                // Another process's last namespace went at this moment, and took the base along.
+                Err(NamespaceError::Io { source, .. }) if is_missing(&source) => continue,
+                checked => checked?,
+            }
             let id = RuntimeId::new(getrandom::u64().map_err(NamespaceError::Random)?);
             let name = id.to_string();
             let lock_path = lock_path(&base, &name);
             let lock = match take_lock(&lock_path) {
                 Ok(Some(lock)) => lock,
                 Ok(None) => continue,
-                // The last namespace went, and took the base folder along.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if is_missing(&error) => continue,
                 Err(error) => return Err(at("create", &lock_path)(error)),
             };
             let folder = base.join(&name);

@@ -302,3 +302,21 @@ fn nothing_stays_after_a_clean_exit_and_late_samples_outlive_it() {
     drop(kept);
     assert_eq!(files_of(&name), [""; 0]);
 }
+
+#[test]
+fn namespaces_come_and_go_in_many_threads_at_once() {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let namespace = Namespace::create().unwrap();
+                    let name = namespace.id().to_string();
+                    sweep().unwrap();
+                    assert!(namespace.folder().is_dir());
+                    drop(namespace);
+                    assert_eq!(files_of(&name), [""; 0]);
+                }
+            });
+        }
+    });
+}
