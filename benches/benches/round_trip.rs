@@ -146,7 +146,7 @@ impl Ours {
             let bytes = loan.bytes_mut();
             bytes[..4].copy_from_slice(&1_f32.to_le_bytes());
             bytes[size - 4..].copy_from_slice(&1_f32.to_le_bytes());
-            loan.written(DataHeader::new(metadata.clone(), 0))?.send()?;
+            loan.written(&DataHeader::new(metadata.clone(), 0))?.send()?;
             let data = from.recv_timeout(Duration::from_secs(30))?;
             if self.answers_are_large {
                 ensure!(data.payload().len() == answer, "wrong answer");

@@ -359,6 +359,11 @@ impl WireHeader {
         })
     }
 
+    /// Sets the length of the payload, in bytes.
+    pub fn set_payload_size(&mut self, len: u32) {
+        self.payload_size = len.into();
+    }
+
     /// Stamps position and sending time (nanoseconds of the machine's monotonic clock).
     pub fn stamp(&mut self, sequence: u64, sent_ns: u64) {
         self.sequence = sequence.into();

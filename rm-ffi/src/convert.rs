@@ -22,15 +22,19 @@ use crate::python::{numpy, numpy_scalar};
 ///
 /// # Errors
 /// `MarshalingError` for data that Python has no form of.
-pub(crate) fn to_python(py: Python<'_>, data: RuntimeData) -> PyResult<Bound<'_, PyAny>> {
-    let (header, payload) = data.into_parts();
-    match header.metadata {
+pub(crate) fn to_python<'py>(
+    py: Python<'py>,
+    metadata: &DataMetadata,
+    payload: Bytes,
+) -> PyResult<Bound<'py, PyAny>> {
+    match metadata {
         DataMetadata::Audio { sample_rate, channels, format, layout } => {
-            let samples = samples(py, payload, usize::from(channels), format, layout)?;
-            Ok(Bound::new(py, PyAudio::new(samples, sample_rate))?.into_any())
+            let channels = usize::from(*channels);
+            let samples = samples(py, payload, channels, *format, *layout)?;
+            Ok(Bound::new(py, PyAudio::new(samples, *sample_rate))?.into_any())
         }
         DataMetadata::Tensor { shape, dtype } => {
-            Ok(array::view(py, payload, &shape, dtype)?.into_any())
+            Ok(array::view(py, payload, shape, *dtype)?.into_any())
         }
         DataMetadata::Text { encoding, .. } if encoding == "utf-8" => {
             let text = std::str::from_utf8(&payload);

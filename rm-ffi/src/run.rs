@@ -244,7 +244,8 @@ impl Collected {
         let is_json = self.items.iter().all(|item| item.data_type() == DataType::Json);
         let list = PyList::empty(py);
         for item in self.items {
-            list.append(convert::to_python(py, item)?)?;
+            let (header, payload) = item.into_parts();
+            list.append(convert::to_python(py, &header.metadata, payload)?)?;
         }
         if !is_json && list.len() == 1 { list.get_item(0) } else { Ok(list.into_any()) }
     }
@@ -373,7 +374,8 @@ fn event_dict(py: Python<'_>, event: RunEvent) -> PyResult<Bound<'_, PyDict>> {
         RunEvent::Output(output) => {
             dict.set_item("event", "output")?;
             dict.set_item("node", output.node.as_str())?;
-            dict.set_item("item", convert::to_python(py, output.data)?)?;
+            let (header, payload) = output.data.into_parts();
+            dict.set_item("item", convert::to_python(py, &header.metadata, payload)?)?;
         }
     }
     Ok(dict)

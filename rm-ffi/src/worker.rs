@@ -173,8 +173,9 @@ impl<'py> Worker<'py> {
             match self.detached(WorkerRuntime::next_step)? {
                 Next::Item { data, index, .. } => {
                     let phase = Phase { during: FailedIn::Process, item: Some(index) };
-                    let header = data.header().clone();
-                    let item = convert::to_python(self.py, data).map_err(phase.failed())?;
+                    let (header, payload) = data.into_parts();
+                    let item = convert::to_python(self.py, &header.metadata, payload);
+                    let item = item.map_err(phase.failed())?;
                     self.call(phase, Some(&header), || process.call1((item,)))?;
                 }
                 Next::End => break,
@@ -314,7 +315,7 @@ impl<'py> Worker<'py> {
         let sent = self.detached(|runtime| {
             let mut header = DataHeader::new(metadata, 0);
             runtime.stamp(&mut header, input);
-            runtime.send(sample.written(header).map_err(PublishError::from)?)
+            runtime.send(sample.written(&header).map_err(PublishError::from)?)
         });
         self.sent(phase, sent).map(|()| None)
     }

@@ -3,7 +3,7 @@
 //! Main type: [`Channel`], the handle from which ports are made. Who creates a channel closes it;
 //! other processes open it by name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -168,7 +168,7 @@ pub(crate) struct Shared {
     pub(crate) namespace: Namespace,
     pub(crate) page: Arc<SharedPage<ControlPage>>,
     pub(crate) service: PortFactory<IpcService, [u8], HeaderBytes>,
-    ringers: Mutex<HashMap<u64, Ringer>>,
+    ringers: Mutex<BTreeMap<u64, Ringer>>,
 }
 
 impl Shared {

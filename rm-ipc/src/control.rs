@@ -67,7 +67,9 @@ pub(crate) struct ControlPage {
 
 impl ControlPage {
     pub(crate) fn taken(&self) -> impl Iterator<Item = &SubscriberPlace> {
-        self.subscribers.iter().filter(|sub| sub.state.load(Ordering::Acquire) != place::FREE)
+        let places = self.max_subscribers.load(Ordering::Relaxed) as usize;
+        let taken = |sub: &&SubscriberPlace| sub.state.load(Ordering::Acquire) != place::FREE;
+        self.subscribers.iter().take(places).filter(taken)
     }
 
     /// Position up to which every subscriber has taken the messages; `None` without subscribers.

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use rm_core::{DataHeader, MessageKind, MetadataError, RuntimeData, WireError, WireHeader};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::channel::HeaderBytes;
 use crate::namespace::IpcService;
@@ -88,16 +88,16 @@ impl SampleMutUninit {
     /// # Errors
     /// [`LoanError::Payload`] if the length is not that of the header's metadata,
     /// [`LoanError::Header`] if the header cannot be carried.
-    pub fn written(self, mut header: DataHeader) -> Result<SampleMut, LoanError> {
+    pub fn written(self, header: &DataHeader) -> Result<SampleMut, LoanError> {
         if header.kind == MessageKind::Data {
-            let checked = header.metadata.check_payload_len(self.len);
-            checked.map_err(LoanError::Payload)?;
+            header.metadata.check_payload_len(self.len).map_err(LoanError::Payload)?;
         }
-        header.payload_size = u32::try_from(self.len).expect("a loan is checked to be below 4 GiB");
-        let header = WireHeader::encode(&header).map_err(LoanError::Header)?;
+        let mut header = WireHeader::encode(header).map_err(LoanError::Header)?;
+        let len = u32::try_from(self.len).expect("a loan is checked to be below 4 GiB");
+        header.set_payload_size(len);
         let mut raw = segment::assume_written(self.raw);
         raw.user_header_mut().as_mut_bytes().copy_from_slice(header.as_bytes());
-        Ok(SampleMut { raw, header, len: self.len, core: self.core })
+        Ok(SampleMut { raw, len: self.len, core: self.core })
     }
 
     /// Fills the memory with `payload`, which has to be as long, and counts the copy.
@@ -110,7 +110,6 @@ impl SampleMutUninit {
 /// Written memory that can be sent.
 pub struct SampleMut {
     pub(crate) raw: Raw,
-    pub(crate) header: WireHeader,
     pub(crate) len: usize,
     pub(crate) core: Arc<Core>,
 }
@@ -119,6 +118,15 @@ impl SampleMut {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         &self.raw.payload()[..self.len]
+    }
+
+    /// Stamps the header with its position and the time of sending.
+    pub(crate) fn stamp(&mut self, sequence: u64, sent_ns: u64) {
+        let header = self.raw.user_header_mut().as_mut_bytes();
+        let header = WireHeader::mut_from_bytes(header);
+        header
+            .expect("the header's type has as many bytes as a wire header")
+            .stamp(sequence, sent_ns);
     }
 
     /// Sends the message, waiting for room (and for a subscriber, if there is none) on the
@@ -145,5 +153,5 @@ impl SampleMut {
 pub(crate) fn copy_in(core: &Arc<Core>, data: &RuntimeData) -> Result<SampleMut, LoanError> {
     let mut loan = Core::loan(core, data.payload().len())?;
     loan.fill(data.payload());
-    loan.written(data.header().clone())
+    loan.written(data.header())
 }

@@ -4,14 +4,13 @@
 //! capacity for the slowest subscriber; otherwise the publisher waits, without polling, until a
 //! subscriber makes room. iceoryx2's own blocking delivery is not used: it polls.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use iceoryx2::port::LoanError as RawLoanError;
 use iceoryx2::prelude::*;
 use rm_core::RuntimeData;
-use zerocopy::IntoBytes;
 
 use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared};
 use crate::control::place;
@@ -71,7 +70,7 @@ impl From<SendError> for PublishError {
 #[derive(Default)]
 struct Populated {
     /// How many bytes from the start of each chunk, by address.
-    chunks: HashMap<usize, usize>,
+    chunks: BTreeMap<usize, usize>,
     /// Largest payload so far, rounded up; beyond it iceoryx2 maps a new segment.
     size_class: usize,
 }
@@ -220,7 +219,7 @@ impl Core {
         let mut populated = lock(&self.populated);
         let size_class = memory.len().next_power_of_two().max(FIRST_CHUNK);
         if size_class > populated.size_class {
-            *populated = Populated { chunks: HashMap::new(), size_class };
+            *populated = Populated { chunks: BTreeMap::new(), size_class };
         }
         let paid = populated.chunks.entry(memory.as_ptr().addr()).or_default();
         if *paid < memory.len() {
@@ -274,9 +273,7 @@ impl Core {
             sub.state.load(Ordering::Acquire) == place::ACTIVE
         };
         let expected = page.taken().filter(active).count();
-        sample.header.stamp(queue.next, monotonic_ns());
-        let header = sample.raw.user_header_mut().as_mut_bytes();
-        header.copy_from_slice(sample.header.as_bytes());
+        sample.stamp(queue.next, monotonic_ns());
         let delivered = sample.raw.send().map_err(|e| SendError::Delivery(format!("{e:?}")))?;
         if delivered < expected {
             // A subscriber that left between the count and the sending is none any more.

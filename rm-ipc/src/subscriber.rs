@@ -176,7 +176,9 @@ impl Subscriber {
     /// Whether [`try_recv`](Self::try_recv) has something to say: a message, or that the channel
     /// is closed. Cheap: this is what a waiter calls in its spin.
     pub fn is_ready(&self) -> bool {
-        self.has_message() || self.shared.state() >= ChannelState::Draining
+        let published = self.shared.page.publisher.published.load(Ordering::Acquire);
+        (published > self.next && self.has_message())
+            || self.shared.state() >= ChannelState::Draining
     }
 
     /// The next message, if there is one.
@@ -228,8 +230,9 @@ impl Subscriber {
 
     fn accept(&mut self, sample: RawSample) -> Result<RuntimeData, ReceiveError> {
         let received_ns = monotonic_ns();
-        let wire = WireHeader::read_from_bytes(sample.user_header().as_bytes())
+        let wire = WireHeader::ref_from_bytes(sample.user_header().as_bytes())
             .expect("the header's type has as many bytes as a wire header");
+        let sent_ns = wire.sent_ns();
         let published = self.shared.page.publisher.published.load(Ordering::Acquire);
         let header = match wire.decode() {
             // The message is counted as published only after it was delivered, hence one more.
@@ -260,7 +263,7 @@ impl Subscriber {
         })?;
         if data.header().kind == MessageKind::Data {
             self.bytes += len as u64;
-            self.latencies.record(received_ns.saturating_sub(wire.sent_ns()));
+            self.latencies.record(received_ns.saturating_sub(sent_ns));
         }
         Ok(data)
     }

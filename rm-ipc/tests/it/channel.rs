@@ -80,7 +80,7 @@ fn a_loan_is_seen_by_two_subscribers_without_a_copy() {
     loan.bytes_mut().fill(7);
     let place = loan.bytes_mut().as_ptr();
     let metadata = DataMetadata::Tensor { shape: vec![len], dtype: TensorType::U8 };
-    loan.written(DataHeader::new(metadata, 0)).unwrap().send().unwrap();
+    loan.written(&DataHeader::new(metadata, 0)).unwrap().send().unwrap();
     let [first, second] = subscribers.each_mut().map(|subscriber| subscriber.recv().unwrap());
     assert_eq!(channel.copied_bytes(), 0);
     // iceoryx2 maps the sender's segment once per process and side, so that all of them see the
@@ -262,14 +262,14 @@ fn wrong_use_is_refused_with_what_would_be_right() {
     let loan = publisher.loan_uninit(3).unwrap();
     let tensor = DataMetadata::Tensor { shape: vec![2], dtype: TensorType::F32 };
     assert!(matches!(
-        loan.written(DataHeader::new(tensor, 0)).map(|_| ()),
+        loan.written(&DataHeader::new(tensor, 0)).map(|_| ()),
         Err(LoanError::Payload(MetadataError::SizeMismatch { actual: 3, .. }))
     ));
     let loans: Vec<_> = (0..8).map(|_| publisher.loan_uninit(1).unwrap()).collect();
     assert!(matches!(publisher.loan_uninit(1), Err(LoanError::TooManyLoans { limit: 8 })));
     drop(loans);
     let unsent = publisher.loan_uninit(0).unwrap();
-    let unsent = unsent.written(DataHeader::new(DataMetadata::Binary, 0)).unwrap();
+    let unsent = unsent.written(&DataHeader::new(DataMetadata::Binary, 0)).unwrap();
     assert_eq!(unsent.try_send(), Err(SendError::Full), "there is no subscriber");
     let foreign = Namespace::open(std::path::Path::new("/tmp")).unwrap_err();
     assert!(matches!(foreign, NamespaceError::NotANamespace { .. }), "{foreign}");
