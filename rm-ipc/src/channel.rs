@@ -189,6 +189,11 @@ impl Shared {
         } else if let Ok(ringer) = Ringer::open(&self.namespace, bell) {
             // A bell that is gone has nobody to wake.
             ringer.ring();
+            // Those who have left are not rung again.
+            let publisher = self.page.publisher.bell.load(Ordering::Relaxed);
+            let bells = self.page.taken().map(|sub| sub.bell.load(Ordering::Relaxed));
+            let present: Vec<u64> = bells.chain([publisher]).collect();
+            ringers.retain(|id, _| present.contains(id));
             ringers.insert(bell.0, ringer);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use iceoryx2::port::LoanError as RawLoanError;
 use iceoryx2::prelude::*;
@@ -86,7 +86,9 @@ struct Queue {
 
 impl Queue {
     fn forget_before(&mut self, position: u64) {
-        while (self.next - self.sizes.len() as u64) < position.min(self.next) {
+        while self.next.saturating_sub(self.sizes.len() as u64) < position.min(self.next)
+            && !self.sizes.is_empty()
+        {
             self.bytes -= self.sizes.pop_front().unwrap_or_default();
         }
     }
@@ -258,7 +260,12 @@ impl Core {
 
     pub(crate) fn send(&self, mut sample: SampleMut, wait: bool) -> Result<(), SendError> {
         let page = &self.shared.page;
-        let mut queue = lock(&self.queue);
+        let mut queue = match self.queue.try_lock() {
+            Ok(queue) => queue,
+            // Another thread sends, and perhaps waits for room.
+            Err(TryLockError::WouldBlock) if !wait => return Err(SendError::Full),
+            Err(_) => lock(&self.queue),
+        };
         let len = sample.len as u64;
         if !self.has_room(&mut queue, len) {
             if !wait && !self.is_closed() {
@@ -284,7 +291,7 @@ impl Core {
                 return Err(SendError::Delivery(message));
             }
         }
-        queue.next += 1;
+        queue.next = queue.next.saturating_add(1);
         queue.sizes.push_back(len);
         queue.bytes += len;
         page.publisher.bytes.fetch_add(len, Ordering::Relaxed);

@@ -61,12 +61,16 @@ pub enum ReceiveError {
 
 type RawSample = iceoryx2::sample::Sample<IpcService, [u8], HeaderBytes>;
 
+type RawSubscriber = iceoryx2::port::subscriber::Subscriber<IpcService, [u8], HeaderBytes>;
+
 /// A sample on loan from its sender, as an owner of bytes.
 struct Borrowed {
     sample: RawSample,
     len: usize,
     // Dropped after the sample: only then may another one be borrowed in its place.
     _slot: BorrowSlot,
+    // A sender takes the samples of a port that is gone for given back, and writes into them.
+    _port: Arc<RawSubscriber>,
 }
 
 /// Counts one borrowed sample for as long as it lives.
@@ -94,12 +98,14 @@ impl AsRef<[u8]> for Borrowed {
 
 /// The receiving end of a channel.
 pub struct Subscriber {
-    port: iceoryx2::port::subscriber::Subscriber<IpcService, [u8], HeaderBytes>,
+    port: Arc<RawSubscriber>,
     shared: Arc<Shared>,
     bell: Arc<Doorbell>,
     index: usize,
     /// Position of the next message.
     next: u64,
+    /// Whether anything has come: before that, a gap is what was sent before this joined.
+    started: bool,
     borrowed: Arc<AtomicUsize>,
     latencies: Latencies,
     copied_bytes: u64,
@@ -119,8 +125,6 @@ impl Subscriber {
         let places = page.subscribers.iter().take(limit as usize);
         let claim = places.enumerate().find(|(_, sub)| {
             let (free, joining) = (place::FREE, place::JOINING);
-            // Counts for backpressure from here on, at most as if it had taken nothing since.
-            sub.position.store(page.publisher.published.load(Ordering::Acquire), Ordering::Release);
             sub.state.compare_exchange(free, joining, Ordering::AcqRel, Ordering::Acquire).is_ok()
         });
         let Some((index, own)) = claim else {
@@ -128,42 +132,36 @@ impl Subscriber {
         };
         own.bell.store(bell.id().0, Ordering::Release);
         own.pid.store(std::process::id(), Ordering::Relaxed);
+        // Counts for backpressure from here on, as if everything sent since were on its way; what
+        // is not, because the port was not connected yet, is found out by `try_recv`.
+        let next = page.publisher.published.load(Ordering::Acquire);
+        own.position.store(next, Ordering::Release);
         let port = shared.service.subscriber_builder().create().map_err(|error| {
             own.state.store(place::FREE, Ordering::Release);
             shared.iceoryx(error)
         })?;
         own.state.store(place::ACTIVE, Ordering::Release);
         shared.set_state(ChannelState::Active);
-        let next = own.position.load(Ordering::Acquire);
-        let mut subscriber = Self {
-            port,
-            shared: shared.clone(),
+        // A publisher that waits for a subscriber has one now.
+        shared.ring_publisher();
+        Ok(Self {
+            port: Arc::new(port),
+            shared,
             bell,
             index,
             next,
+            started: false,
             borrowed: Arc::default(),
             latencies: Latencies::new(),
             copied_bytes: 0,
             bytes: 0,
             missed: 0,
             invalid: 0,
-        };
-        // What was sent between claiming the place and connecting never comes. A message is
-        // delivered before it is published, so an empty queue proves that nothing is under way.
-        let published = shared.page.publisher.published.load(Ordering::Acquire);
-        if !subscriber.has_message() {
-            subscriber.advance_to(published);
-        }
-        shared.ring_publisher();
-        Ok(subscriber)
+        })
     }
 
     fn own(&self) -> &SubscriberPlace {
         &self.shared.page.subscribers[self.index]
-    }
-
-    fn has_message(&self) -> bool {
-        self.port.has_samples().unwrap_or(true)
     }
 
     fn advance_to(&mut self, position: u64) {
@@ -176,9 +174,11 @@ impl Subscriber {
     /// Whether [`try_recv`](Self::try_recv) has something to say: a message, or that the channel
     /// is closed. Cheap: this is what a waiter calls in its spin.
     pub fn is_ready(&self) -> bool {
-        let published = self.shared.page.publisher.published.load(Ordering::Acquire);
-        (published > self.next && self.has_message())
-            || self.shared.state() >= ChannelState::Draining
+        self.published() > self.next || self.shared.state() >= ChannelState::Draining
+    }
+
+    fn published(&self) -> u64 {
+        self.shared.page.publisher.published.load(Ordering::Acquire)
     }
 
     /// The next message, if there is one.
@@ -192,11 +192,29 @@ impl Subscriber {
         if state == ChannelState::Destroyed {
             return Err(ReceiveError::ChannelClosed);
         }
+        // A message is delivered before it is published. So if nothing is there after this was
+        // read, nothing of what it counts is still to come: it was sent before this was connected.
+        let published = self.published();
         match self.port.receive().map_err(|e| ReceiveError::Reception(format!("{e:?}")))? {
             Some(sample) => self.accept(sample).map(Some),
-            None if state == ChannelState::Draining => Err(ReceiveError::ChannelClosed),
-            None => Ok(None),
+            None => {
+                if published > self.next {
+                    self.skip_to(published);
+                }
+                match state {
+                    ChannelState::Draining => Err(ReceiveError::ChannelClosed),
+                    _ => Ok(None),
+                }
+            }
         }
+    }
+
+    /// Takes the messages before `position` as not to come.
+    fn skip_to(&mut self, position: u64) {
+        if self.started {
+            self.missed = self.missed.saturating_add(position.saturating_sub(self.next));
+        }
+        self.advance_to(position);
     }
 
     /// The next message, waiting for it on the doorbell.
@@ -217,12 +235,13 @@ impl Subscriber {
     /// # Errors
     /// [`ReceiveError::TimedOut`], or as [`try_recv`](Self::try_recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<RuntimeData, ReceiveError> {
-        let deadline = Instant::now() + timeout;
+        // A time that no clock can show is no limit.
+        let deadline = Instant::now().checked_add(timeout);
         loop {
             if let Some(data) = self.try_recv()? {
                 return Ok(data);
             }
-            if !self.bell.wait(|| self.is_ready(), Some(deadline)) {
+            if !self.bell.wait(|| self.is_ready(), deadline) {
                 return Err(ReceiveError::TimedOut(timeout));
             }
         }
@@ -233,7 +252,7 @@ impl Subscriber {
         let wire = WireHeader::ref_from_bytes(sample.user_header().as_bytes())
             .expect("the header's type has as many bytes as a wire header");
         let sent_ns = wire.sent_ns();
-        let published = self.shared.page.publisher.published.load(Ordering::Acquire);
+        let published = self.published();
         let header = match wire.decode() {
             // The message is counted as published only after it was delivered, hence one more.
             Ok(header) if (self.next..=published.max(self.next)).contains(&header.sequence) => {
@@ -247,8 +266,11 @@ impl Subscriber {
                 return Err(self.reject(|position| ReceiveError::Header { position, source }));
             }
         };
-        self.missed += header.sequence - self.next;
-        self.advance_to(header.sequence + 1);
+        if header.sequence > self.next {
+            self.skip_to(header.sequence);
+        }
+        self.started = true;
+        self.advance_to(header.sequence.saturating_add(1));
         let len = header.payload_size as usize;
         if len > sample.payload().len() {
             self.invalid += 1;
@@ -271,7 +293,7 @@ impl Subscriber {
     fn reject(&mut self, error: impl FnOnce(u64) -> ReceiveError) -> ReceiveError {
         let position = self.next;
         self.invalid += 1;
-        self.advance_to(position + 1);
+        self.advance_to(position.saturating_add(1));
         error(position)
     }
 
@@ -279,7 +301,8 @@ impl Subscriber {
         let limit = self.shared.page.max_borrowed.load(Ordering::Relaxed) as usize;
         // One borrow is kept back for the next message to be received at all.
         if let Some(slot) = BorrowSlot::take(&self.borrowed, limit.saturating_sub(1)) {
-            return Bytes::from_owner(Borrowed { sample, len, _slot: slot });
+            let port = self.port.clone();
+            return Bytes::from_owner(Borrowed { sample, len, _slot: slot, _port: port });
         }
         self.copied_bytes += len as u64;
         self.own().copied_bytes.fetch_add(len as u64, Ordering::Relaxed);

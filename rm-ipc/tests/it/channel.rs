@@ -320,3 +320,109 @@ fn namespaces_come_and_go_in_many_threads_at_once() {
         }
     });
 }
+
+#[test]
+fn what_is_kept_outlives_its_subscriber_while_the_traffic_goes_on() {
+    let Bench { channel, bell, .. } =
+        bench(ChannelOptions { depth: 2, ..ChannelOptions::default() });
+    let mut leaves = channel.subscribe(&bell).unwrap();
+    let mut stays = channel.subscribe(&bell).unwrap();
+    let publisher = channel.publisher(&bell).unwrap();
+    publisher.publish(&RuntimeData::text("kept").unwrap()).unwrap();
+    let kept = leaves.recv().unwrap();
+    stays.recv().unwrap();
+    drop(leaves);
+    for _ in 0..100 {
+        publisher.publish(&RuntimeData::text("!!!!").unwrap()).unwrap();
+        assert_eq!(stays.recv().unwrap().as_text(), Some("!!!!"));
+        assert_eq!(kept.as_text(), Some("kept"));
+    }
+}
+
+#[test]
+fn joining_leaves_what_is_queued_for_others_as_it_is() {
+    let Bench { channel, bell, .. } =
+        bench(ChannelOptions { depth: 3, ..ChannelOptions::default() });
+    let mut first = channel.subscribe(&bell).unwrap();
+    let publisher = channel.publisher(&bell).unwrap();
+    for text in ["1", "2", "3"] {
+        publisher.publish(&RuntimeData::text(text).unwrap()).unwrap();
+    }
+    let mut late = channel.subscribe(&bell).unwrap();
+    assert_eq!(channel.queued(), 3);
+    let more = RuntimeData::text("4").unwrap();
+    assert_eq!(publisher.try_publish(&more), Err(PublishError::ChannelFull));
+    assert_eq!(first.recv().unwrap().as_text(), Some("1"));
+    publisher.try_publish(&more).unwrap();
+    let rest: Vec<_> =
+        (0..3).map(|_| first.recv().unwrap().as_text().unwrap().to_owned()).collect();
+    assert_eq!(rest, ["2", "3", "4"]);
+    assert_eq!(late.recv().unwrap().as_text(), Some("4"));
+    assert_eq!((first.missed(), late.missed()), (0, 0));
+}
+
+#[test]
+fn subscribers_that_come_and_go_never_stop_a_publisher_nor_miss_a_message() {
+    let Bench { namespace, channel, bell } =
+        bench(ChannelOptions { depth: 1, ..ChannelOptions::default() });
+    let mut stays = channel.subscribe(&bell).unwrap();
+    let sender_bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    let publisher = channel.publisher(&sender_bell).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let bell = Arc::new(Doorbell::create(&namespace).unwrap());
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut comes = channel.subscribe(&bell).unwrap();
+                for _ in 0..3 {
+                    match comes.recv_timeout(Duration::from_secs(20)) {
+                        Ok(_) => {}
+                        Err(ReceiveError::ChannelClosed) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert_eq!((comes.missed(), comes.invalid()), (0, 0));
+            }
+        });
+        scope.spawn(move || {
+            for n in 0..3_000_u32 {
+                let data = RuntimeData::binary(n.to_le_bytes().to_vec()).unwrap();
+                publisher.publish(&data).unwrap();
+            }
+        });
+        for n in 0..3_000_u32 {
+            let data = stays.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(data.payload().as_ref(), n.to_le_bytes());
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn try_publish_does_not_wait_for_another_thread_that_does() {
+    let Bench { namespace, channel, bell } =
+        bench(ChannelOptions { depth: 1, ..ChannelOptions::default() });
+    let mut subscriber = channel.subscribe(&bell).unwrap();
+    let sender_bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    let publisher = channel.publisher(&sender_bell).unwrap();
+    let data = RuntimeData::text("x").unwrap();
+    publisher.publish(&data).unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| publisher.publish(&data));
+        for _ in 0..100 {
+            assert_eq!(publisher.try_publish(&data), Err(PublishError::ChannelFull));
+        }
+        subscriber.recv().unwrap();
+        assert_eq!(waits.join().unwrap(), Ok(()));
+        subscriber.recv().unwrap();
+    });
+}
+
+#[test]
+fn a_timeout_without_end_is_no_limit() {
+    let Bench { channel, bell, .. } = bench(ChannelOptions::default());
+    let mut subscriber = channel.subscribe(&bell).unwrap();
+    let publisher = channel.publisher(&bell).unwrap();
+    publisher.publish(&RuntimeData::text("x").unwrap()).unwrap();
+    assert_eq!(subscriber.recv_timeout(Duration::MAX).unwrap().as_text(), Some("x"));
+}
