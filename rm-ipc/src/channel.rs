@@ -27,7 +27,7 @@ pub(crate) type HeaderBytes = [u64; WIRE_HEADER_LEN / 8];
 /// Payloads start at multiples of this, so that any sample type can be viewed in place.
 pub(crate) const PAYLOAD_ALIGNMENT: usize = 64;
 
-/// Shared memory that must be free for the bookkeeping of one more channel, in bytes.
+/// Shared memory that must be free for the bookkeeping of one more channel or port, in bytes.
 const BOOKKEEPING: u64 = 1 << 20;
 
 /// How much a channel holds.
@@ -225,6 +225,23 @@ fn file_name(id: &ChannelId) -> String {
     format!("channel-{id}")
 }
 
+/// Bytes of shared memory that the machine has left.
+pub(crate) fn available_memory() -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(SHM)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Checks that there is room for iceoryx2's bookkeeping, which it writes without asking.
+pub(crate) fn check_memory(channel: &ChannelId) -> Result<(), ChannelError> {
+    let io = |source| ChannelError::Io { channel: channel.clone(), source };
+    let available = available_memory().map_err(io)?;
+    if available < BOOKKEEPING {
+        let (channel, needed) = (channel.clone(), BOOKKEEPING);
+        return Err(ChannelError::SystemLimit { channel, needed, available });
+    }
+    Ok(())
+}
+
 fn check(options: &ChannelOptions) -> Result<(), ChannelError> {
     let ChannelOptions { depth, capacity, max_subscribers, max_borrowed } = *options;
     if !capacity.is_power_of_two() {
@@ -257,12 +274,7 @@ impl Channel {
     ) -> Result<Self, ChannelError> {
         check(&options)?;
         let io = |source| ChannelError::Io { channel: id.clone(), source };
-        let stat = rustix::fs::statvfs(SHM).map_err(|errno| io(errno.into()))?;
-        let available = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if available < BOOKKEEPING {
-            let (channel, needed) = (id.clone(), BOOKKEEPING);
-            return Err(ChannelError::SystemLimit { channel, needed, available });
-        }
+        check_memory(id)?;
         let mut file =
             namespace.create_file(&file_name(id)).map_err(|error| match error.kind() {
                 std::io::ErrorKind::AlreadyExists => {
@@ -289,7 +301,8 @@ impl Channel {
                 .max_nodes(MAX_SUBSCRIBERS + 2)
                 .create()
                 .map_err(|error| format!("{error:?}"))
-        })?;
+        })
+        .inspect_err(|_| namespace.remove_file(&file_name(id)))?;
         page.magic.store(MAGIC, Ordering::Release);
         Ok(Self::new(namespace, id, page, service))
     }

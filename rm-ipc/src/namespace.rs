@@ -262,6 +262,11 @@ impl Namespace {
             .open(self.inner.folder.join(name))
     }
 
+    pub(crate) fn remove_file(&self, name: &str) {
+        // It goes with the namespace otherwise.
+        let _ = fs::remove_file(self.inner.folder.join(name));
+    }
+
     pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).open(self.inner.folder.join(name))
     }

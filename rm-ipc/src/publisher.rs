@@ -12,7 +12,9 @@ use iceoryx2::port::LoanError as RawLoanError;
 use iceoryx2::prelude::*;
 use rm_core::RuntimeData;
 
-use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared};
+use crate::channel::{
+    ChannelError, ChannelState, HeaderBytes, Shared, available_memory, check_memory,
+};
 use crate::control::place;
 use crate::loan::{LoanError, SampleMut, SampleMutUninit, SendError, copy_in};
 use crate::namespace::IpcService;
@@ -24,6 +26,9 @@ use crate::wake::Doorbell;
 const MAX_LOANS: usize = 8;
 /// Size of the chunks that a publisher starts with; they grow with the messages, by powers of two.
 const FIRST_CHUNK: usize = 4096;
+
+/// Shared memory that has to be free beside a message for which new memory may be needed, in bytes.
+const MARGIN: u64 = 256 << 10;
 
 /// Why data was not published.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -73,6 +78,8 @@ struct Populated {
     chunks: BTreeMap<usize, usize>,
     /// Largest payload so far, rounded up; beyond it iceoryx2 maps a new segment.
     size_class: usize,
+    /// Whether the last loan was of memory that had been paid for.
+    settled: bool,
 }
 
 struct Queue {
@@ -121,6 +128,7 @@ impl Publisher {
         if shared.state() >= ChannelState::Draining {
             return Err(ChannelError::Closed { channel: channel() });
         }
+        check_memory(&shared.id)?;
         let own = &shared.page.publisher;
         let claim = own.state.compare_exchange(
             place::FREE,
@@ -207,6 +215,7 @@ impl Core {
         if core.shared.state() >= ChannelState::Draining {
             return Err(LoanError::Closed);
         }
+        core.check_memory(len)?;
         // A slice of no elements has no place; an empty message takes one byte of room.
         let mut raw = core.port.loan_slice_uninit(len.max(1)).map_err(|error| match error {
             RawLoanError::ExceedsMaxLoans => LoanError::TooManyLoans { limit: MAX_LOANS },
@@ -217,14 +226,33 @@ impl Core {
         Ok(SampleMutUninit { raw, len, core: core.clone() })
     }
 
+    /// Checks that there is memory left before iceoryx2 writes a header into what may be a chunk
+    /// that nobody has paid for: the first one, one of a larger size, or one after such a one.
+    fn check_memory(&self, len: usize) -> Result<(), LoanError> {
+        let populated = lock(&self.populated);
+        if populated.settled && len <= populated.size_class {
+            return Ok(());
+        }
+        let out = |reason| Err(LoanError::OutOfMemory { len, reason });
+        match available_memory() {
+            Ok(available) if available < len as u64 + MARGIN => {
+                out(format!("{available} bytes are available, {MARGIN} more than that are needed"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => out(error.to_string()),
+        }
+    }
+
     fn pay_for(&self, memory: &mut [std::mem::MaybeUninit<u8>]) -> rustix::io::Result<()> {
         let mut populated = lock(&self.populated);
         let size_class = memory.len().next_power_of_two().max(FIRST_CHUNK);
         if size_class > populated.size_class {
-            *populated = Populated { chunks: BTreeMap::new(), size_class };
+            *populated = Populated { chunks: BTreeMap::new(), size_class, settled: false };
         }
-        let paid = populated.chunks.entry(memory.as_ptr().addr()).or_default();
-        if *paid < memory.len() {
+        let Populated { chunks, settled, .. } = &mut *populated;
+        let paid = chunks.entry(memory.as_ptr().addr()).or_default();
+        *settled = *paid >= memory.len();
+        if !*settled {
             segment::populate(memory)?;
             *paid = memory.len();
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rm_core::{DataError, MessageKind, RuntimeData, WireError, WireHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared};
+use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared, check_memory};
 use crate::control::{SubscriberPlace, place};
 use crate::namespace::IpcService;
 use crate::stats::{Latencies, LatencySummary, monotonic_ns};
@@ -120,6 +120,7 @@ impl Subscriber {
         if shared.state() >= ChannelState::Draining {
             return Err(ChannelError::Closed { channel: channel() });
         }
+        check_memory(&shared.id)?;
         let page = &shared.page;
         let limit = page.max_subscribers.load(Ordering::Relaxed);
         let places = page.subscribers.iter().take(limit as usize);

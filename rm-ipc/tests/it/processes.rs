@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rm_core::RuntimeData;
-use rm_ipc::{Channel, ChannelOptions, Doorbell, Namespace, ReceiveError, sweep};
+use rm_ipc::{
+    Channel, ChannelError, ChannelOptions, Doorbell, LoanError, Namespace, PublishError,
+    ReceiveError, sweep,
+};
 
 use crate::channel::{files_of, id};
 
@@ -46,6 +49,9 @@ fn child_entry() {
         return;
     };
     let folder = std::env::var(FOLDER).unwrap();
+    if role == "full" {
+        return in_little_memory();
+    }
     if role == "owner" {
         let namespace = Namespace::create().unwrap();
         let channel = Channel::create(&namespace, &id("there"), ChannelOptions::default()).unwrap();
@@ -78,6 +84,61 @@ fn child_entry() {
         }
         other => panic!("no such role: {other}"),
     }
+}
+
+/// Fills a small shared-memory file system with messages that are kept.
+#[expect(clippy::unwrap_used, reason = "the body of a test, in a process of its own")]
+fn in_little_memory() {
+    let namespace = Namespace::create().unwrap();
+    let channel = Channel::create(&namespace, &id("full"), ChannelOptions::default()).unwrap();
+    let bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    let mut subscriber = channel.subscribe(&bell).unwrap();
+    let publisher = channel.publisher(&bell).unwrap();
+    let (small, large) = (vec![1; 100], vec![2; 256 << 10]);
+    let mut kept = Vec::new();
+    let refused = loop {
+        match publisher.publish(&RuntimeData::binary(large.clone()).unwrap()) {
+            Ok(()) => kept.push(subscriber.recv().unwrap()),
+            Err(error) => break error,
+        }
+        assert!(kept.len() < 32, "6 MiB cannot hold that much");
+    };
+    let PublishError::InvalidData { source: LoanError::OutOfMemory { len, .. } } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(len, large.len());
+    assert!(kept.len() > 4, "{}", kept.len());
+    // What is there still works, and what is given back can be used again.
+    assert!(kept.iter().all(|data| data.payload().as_ref() == large));
+    kept.truncate(2);
+    for payload in [&small, &large, &small] {
+        publisher.publish(&RuntimeData::binary(payload.clone()).unwrap()).unwrap();
+        assert_eq!(subscriber.recv().unwrap().payload(), payload);
+    }
+    let file = "/dev/shm/rest";
+    let rest = std::fs::OpenOptions::new().create_new(true).write(true).open(file).unwrap();
+    let mut rest = std::io::BufWriter::new(rest);
+    while std::io::Write::write_all(&mut rest, &[0; 4096]).is_ok() {}
+    let none = Channel::create(&namespace, &id("more"), ChannelOptions::default()).unwrap_err();
+    assert!(matches!(none, ChannelError::SystemLimit { available: 0, .. }), "{none}");
+    println!("refused without a signal");
+}
+
+#[test]
+fn a_full_shared_memory_is_an_error_and_not_a_signal() {
+    // In a mount namespace of its own, with a /dev/shm of 6 MiB that goes with it.
+    let script = "mount -t tmpfs -o size=6m none /dev/shm && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    command.arg(std::env::current_exe().expect("a test binary"));
+    command.args(["--exact", "processes::child_entry", "--nocapture"]);
+    let output = command.env(ROLE, "full").env(FOLDER, "").output().expect("unshare of util-linux");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if text.contains("unshare:") {
+        println!("this machine allows no user namespaces, so there is no small /dev/shm: {text}");
+        return;
+    }
+    assert!(output.status.success() && text.contains("refused without a signal"), "{text}");
 }
 
 struct Pair {
