@@ -47,8 +47,13 @@ pub(crate) struct SubscriberPlace {
     pub(crate) bell: AtomicU64,
     pub(crate) state: AtomicU32,
     pub(crate) pid: AtomicU32,
-    reserved: [AtomicU32; 8],
+    /// Counts who has had this place, so that two of them are not taken for one.
+    pub(crate) generation: AtomicU32,
+    reserved: [AtomicU32; 7],
 }
+
+/// Who is connected at a moment: the generation of each place, zero where nobody is.
+pub(crate) type Connected = [u32; MAX_SUBSCRIBERS];
 
 #[derive(FromBytes, IntoBytes)]
 #[repr(C, align(64))]
@@ -75,6 +80,18 @@ impl ControlPage {
     /// Position up to which every subscriber has taken the messages; `None` without subscribers.
     pub(crate) fn taken_by_all(&self) -> Option<u64> {
         self.taken().map(|sub| sub.position.load(Ordering::Acquire)).min()
+    }
+
+    /// Who is connected now.
+    pub(crate) fn connected(&self) -> Connected {
+        let mut connected = Connected::default();
+        let places = self.max_subscribers.load(Ordering::Relaxed) as usize;
+        for (sub, generation) in self.subscribers.iter().zip(&mut connected).take(places) {
+            if sub.state.load(Ordering::Acquire) == place::ACTIVE {
+                *generation = sub.generation.load(Ordering::Relaxed);
+            }
+        }
+        connected
     }
 
     /// Whether some subscriber has not taken everything.

@@ -15,7 +15,7 @@ use rm_core::RuntimeData;
 use crate::channel::{
     ChannelError, ChannelState, HeaderBytes, Shared, available_memory, check_memory,
 };
-use crate::control::place;
+use crate::control::{Connected, place};
 use crate::loan::{LoanError, SampleMut, SampleMutUninit, SendError, copy_in};
 use crate::namespace::IpcService;
 use crate::segment;
@@ -304,18 +304,18 @@ impl Core {
         if self.is_closed() {
             return Err(SendError::Closed);
         }
-        let active = |sub: &&crate::control::SubscriberPlace| {
-            sub.state.load(Ordering::Acquire) == place::ACTIVE
-        };
-        let expected = page.taken().filter(active).count();
+        let before = page.connected();
         sample.stamp(queue.next, monotonic_ns());
         let delivered = sample.raw.send().map_err(|e| SendError::Delivery(format!("{e:?}")))?;
-        if delivered < expected {
-            // A subscriber that left between the count and the sending is none any more.
-            let still = page.taken().filter(active).count();
-            if delivered < still {
+        let count = |connected: &Connected| connected.iter().filter(|who| **who != 0).count();
+        if delivered < count(&before) {
+            // One who left meanwhile is not missed, nor is one who came.
+            let mut stayed = page.connected();
+            stayed.iter_mut().zip(before).for_each(|(now, then)| *now *= u32::from(*now == then));
+            let stayed = count(&stayed);
+            if delivered < stayed {
                 self.undelivered.fetch_add(1, Ordering::Relaxed);
-                let message = format!("{delivered} of {still} subscribers were reached");
+                let message = format!("{delivered} of {stayed} subscribers were reached");
                 return Err(SendError::Delivery(message));
             }
         }

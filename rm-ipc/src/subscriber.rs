@@ -131,6 +131,8 @@ impl Subscriber {
         let Some((index, own)) = claim else {
             return Err(ChannelError::Full { channel: channel(), role: "subscribers", limit });
         };
+        let generation = own.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        own.generation.store(generation, Ordering::Relaxed);
         own.bell.store(bell.id().0, Ordering::Release);
         own.pid.store(std::process::id(), Ordering::Relaxed);
         // Counts for backpressure from here on, as if everything sent since were on its way; what
