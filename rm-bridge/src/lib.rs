@@ -28,7 +28,7 @@ pub use protocol::{
     FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput, WorkerRequest,
 };
 pub use rm_ipc::{ChannelOptions, Doorbell, LatencySummary, Publisher, Subscriber, sweep};
-pub use rm_process::{ExitReason, ExitStatus, FailureReport};
+pub use rm_process::{ExitReason, ExitStatus, FailureReport, ProcessError};
 pub use stage::{
     Call, Destination, Feed, FeedSender, Output, Publication, Stage, StageNode, Subscription,
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rm_process::{
     CommandSpec, ConnectionError, ExitStatus, FailureReport, NodeProcess, ProcessError,
-    ProcessManager, Receiver, Sender,
+    ProcessManager, ProcessStatus, Receiver, Sender,
 };
 
 use crate::protocol::{WorkerConfig, WorkerEvent, WorkerRequest};
@@ -70,6 +70,12 @@ impl MultiprocessExecutor {
         Ok(Self { manager: ProcessManager::new()? })
     }
 
+    /// Waits until every worker that was started is dead and reaped, also those whose start was
+    /// given up. They have to have been told to end, and all handles on them have to be dropped.
+    pub async fn finished(self) {
+        self.manager.finished().await;
+    }
+
     /// Starts a worker and configures it. It then loads its node, and tells of that by its events.
     ///
     /// # Errors
@@ -89,6 +95,8 @@ impl MultiprocessExecutor {
         let worker = Worker { process, requests };
         let configure = WorkerRequest::Configure(Box::new(spec.config));
         // A worker that died meanwhile is reported by its events.
+        // Refused only where the process has ended already.
+        let _ = worker.process.set_status(ProcessStatus::Initializing);
         match worker.requests.send(&configure).await {
             Ok(()) | Err(ConnectionError::Closed) => Ok((worker, WorkerEvents { node, events })),
             Err(source) => Err(WorkerError::Control { node, source }),
@@ -114,11 +122,23 @@ impl Worker {
         self.process.exited().await
     }
 
+    /// Notes that the worker has said that its node is ready.
+    pub fn note_ready(&self) {
+        // Refused only where the process has ended already.
+        let _ = self.process.set_status(ProcessStatus::Ready);
+    }
+
     /// Asks the worker to end, then makes it, within `grace`.
     pub async fn stop(&self, grace: Duration) -> ExitStatus {
-        // A worker that does not hear is made to end all the same.
-        let _ = self.requests.send(&WorkerRequest::Shutdown).await;
+        // A worker that does not hear, or does not even read, is made to end all the same.
+        let asks = self.requests.send(&WorkerRequest::Shutdown);
+        let _ = tokio::time::timeout(grace / 4, asks).await;
         self.process.terminate(grace).await
+    }
+
+    /// Kills the worker and its group, without waiting.
+    pub fn start_kill(&self) {
+        self.process.start_kill();
     }
 
     /// What is known of the process.

@@ -17,6 +17,11 @@ use crate::executor::ExecutorType;
 use crate::metrics::{ConnectionReport, InputReport, NodeReport};
 use crate::stage::{Destination, Output, Publication, Stage, StageNode, Subscription};
 
+/// Stack of a stage's thread, in bytes: what any node may use, and what each call to a next node
+/// takes at most in a build without optimisation. Only what is used becomes memory.
+const STACK_BASE: usize = 4 << 20;
+const STACK_PER_NODE: usize = 32 << 10;
+
 /// Why a stage has failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,7 +101,7 @@ pub struct StageHandle {
 }
 
 impl StageHandle {
-    /// Lets sources begin. Channels and feeds are taken from in any case.
+    /// Lets sources and the feed begin. Channels are taken from in any case.
     pub fn start(&self) {
         self.started.store(true, Ordering::Release);
         self.ringer.ring();
@@ -131,7 +136,7 @@ pub fn spawn_stage<K: Clone + Send + 'static>(
     let started = Arc::new(AtomicBool::new(false));
     let stopped = Arc::new(AtomicBool::new(false));
     let ringer = stage.bell.ringer();
-    let name = stage.name.clone();
+    let (name, nodes) = (stage.name.clone(), stage.nodes.len());
     let flags = (started.clone(), stopped.clone());
     let run = move || {
         let stage_name = stage.name.clone();
@@ -156,7 +161,9 @@ pub fn spawn_stage<K: Clone + Send + 'static>(
         let _ = events.send((key, event));
         drop(running);
     };
-    let thread = std::thread::Builder::new().name(name).spawn(run)?;
+    // An item goes through the nodes by nested calls, so the depth of the stack is that of the graph.
+    let stack = STACK_BASE + nodes * STACK_PER_NODE;
+    let thread = std::thread::Builder::new().name(name).stack_size(stack).spawn(run)?;
     Ok(StageHandle { started, stopped, ringer, thread: Some(thread) })
 }
 
@@ -252,8 +259,9 @@ impl Running {
             for input in 0..self.subscriptions.len() {
                 idle &= !self.receive(input)?;
             }
-            idle &= !self.take_from_feed()?;
             if self.started.load(Ordering::Acquire) {
+                // Before the start consumers may still be joining.
+                idle &= !self.take_from_feed()?;
                 let mut ended = Vec::new();
                 for place in &sources {
                     idle = false;
@@ -276,13 +284,14 @@ impl Running {
 
     fn wait(&self, has_sources: bool) {
         let ready = || {
+            let started = self.started.load(Ordering::Acquire);
             self.stopped.load(Ordering::Acquire)
-                || (has_sources && self.started.load(Ordering::Acquire))
+                || (started && has_sources)
                 || self
                     .subscriptions
                     .iter()
                     .any(|(input, open)| *open && input.subscriber.is_ready())
-                || self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready)
+                || (started && self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready))
         };
         self.stage.bell.wait(ready, None);
     }

@@ -64,7 +64,7 @@ pub struct Output {
     pub data: RuntimeData,
 }
 
-/// How items get from outside into a stage.
+/// How items get from outside into a stage. They are taken once the stage is started.
 pub struct Feed {
     pub(crate) items: mpsc::Receiver<RuntimeData>,
     pub(crate) destinations: Vec<Destination>,

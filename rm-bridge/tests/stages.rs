@@ -30,7 +30,11 @@ fn id(name: &str) -> NodeId {
 }
 
 fn node(mark: &'static str) -> StageNode {
-    StageNode { id: id(mark), node: Box::new(Mark(mark)), source: false }
+    StageNode {
+        id: id(if mark.is_empty() { "same" } else { mark }),
+        node: Box::new(Mark(mark)),
+        source: false,
+    }
 }
 
 fn stage(name: &str, bell: Arc<Doorbell>, output: mpsc::Sender<Output>) -> Stage {
@@ -78,6 +82,16 @@ fn pair() -> Pair {
     Pair { plane, first, second, feed, output }
 }
 
+fn start<K: Clone + Send + 'static>(
+    stage: Stage,
+    key: K,
+    events: &mpsc::UnboundedSender<(K, StageEvent)>,
+) -> rm_bridge::StageHandle {
+    let handle = spawn_stage(stage, key, events.clone()).expect("a thread");
+    handle.start();
+    handle
+}
+
 fn text(text: &str) -> RuntimeData {
     RuntimeData::text(text).expect("short")
 }
@@ -86,8 +100,7 @@ fn text(text: &str) -> RuntimeData {
 async fn items_pass_two_stages_in_order_and_each_connection_is_counted() {
     let Pair { plane, first, second, feed, mut output } = pair();
     let (sender, mut events) = mpsc::unbounded_channel();
-    let handles =
-        [first, second].map(|stage| spawn_stage(stage, (), sender.clone()).expect("a thread"));
+    let handles = [first, second].map(|stage| start(stage, (), &sender));
     let feeds = async {
         for number in 0..100 {
             feed.send(text(&number.to_string())).await.expect("the stage runs");
@@ -126,8 +139,7 @@ async fn items_pass_two_stages_in_order_and_each_connection_is_counted() {
 async fn a_failing_node_is_told_before_those_who_only_see_its_channel_go() {
     let Pair { plane: _plane, first, second, feed, output: _output } = pair();
     let (sender, mut events) = mpsc::unbounded_channel();
-    let handles =
-        [first, second].map(|stage| spawn_stage(stage, (), sender.clone()).expect("a thread"));
+    let handles = [first, second].map(|stage| start(stage, (), &sender));
     feed.send(text("bad")).await.expect("the stage runs");
     let mut failures = Vec::new();
     while failures.len() < 2 {
@@ -146,12 +158,12 @@ async fn stop_ends_a_stage_that_waits_for_room_and_one_that_waits_for_items() {
     let (sender, mut events) = mpsc::unbounded_channel();
     // Nobody reads the channel of depth 2: the first stage comes to wait for room.
     let unread = second;
-    let waits = spawn_stage(first, "room", sender.clone()).expect("a thread");
+    let waits = start(first, "room", &sender);
     let fill = async { while feed.send(text("x")).await.is_ok() {} };
     assert!(tokio::time::timeout(Duration::from_millis(200), fill).await.is_err());
     plane.close();
     waits.stop();
-    let idle = spawn_stage(unread, "items", sender).expect("a thread");
+    let idle = start(unread, "items", &sender);
     idle.stop();
     let mut stopped = Vec::new();
     while stopped.len() < 2 {
@@ -164,4 +176,26 @@ async fn stop_ends_a_stage_that_waits_for_room_and_one_that_waits_for_items() {
     waits.join();
     idle.join();
     drop(output);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_from_outside_before_the_start_and_a_deep_chain_is_no_overflow() {
+    let plane = DataPlane::create().expect("shared memory");
+    let (sender, mut output) = mpsc::channel(4);
+    let mut deep = stage("deep", plane.doorbell().expect("a doorbell"), sender);
+    deep.nodes = (0..2_000).map(|_| node("")).collect();
+    deep.calls = (1..2_000).map(|to| Call { from: to - 1, to }).collect();
+    deep.outputs = vec![1_999];
+    let (feed, inside) = Feed::new(1, vec![Destination::Node(0)], &deep.bell);
+    deep.feed = Some(inside);
+    let (sender, _events) = mpsc::unbounded_channel();
+    let handle = spawn_stage(deep, (), sender).expect("a thread");
+    feed.send(text("x")).await.expect("the stage runs");
+    let early = tokio::time::timeout(Duration::from_millis(50), output.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    handle.start();
+    assert_eq!(output.recv().await.expect("an item").data.as_text(), Some("x"));
+    drop(feed);
+    assert!(output.recv().await.is_none());
+    handle.join();
 }

@@ -56,8 +56,7 @@ fn start(py: Python<'_>) -> PyResult<Host> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let built = builder.worker_threads(2).thread_name("remotemedia").enable_all().build();
     let tokio = built.map_err(|error| Error::Setup(error.into()))?;
-    let runtime = tokio.block_on(async { Runtime::new(config, REGISTRY.clone()) });
-    let runtime = runtime.map_err(|error| Error::Setup(error.into()))?;
+    let runtime = Runtime::new(config, REGISTRY.clone());
     Ok(Host { tokio, runtime, process: std::process::id() })
 }
 

@@ -146,8 +146,17 @@ pub(crate) fn serve_worker(py: Python<'_>) -> PyResult<u8> {
     {
         error.print(py);
     }
-    if ended.is_ok() && worker.detached(WorkerRuntime::finish).is_ok() {
-        worker.detached(|runtime| runtime.wait_for_stop());
+    if ended.is_err() {
+        return Ok(code);
+    }
+    match worker.detached(WorkerRuntime::finish).map_err(Broken::from) {
+        Ok(()) => worker.detached(|runtime| runtime.wait_for_stop()),
+        Err(Broken::Worker(error)) => {
+            eprintln!("error: {}", chain(&error));
+            return Ok(1);
+        }
+        // The session ended meanwhile.
+        Err(_) => {}
     }
     Ok(code)
 }

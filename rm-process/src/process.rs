@@ -189,10 +189,16 @@ impl NodeProcess {
         self.kill_at_deadline().await
     }
 
-    /// Kills the process and its group with SIGKILL and waits until it is reaped.
-    pub async fn kill(&self) -> ExitStatus {
+    /// Kills the process and its group with SIGKILL, without waiting.
+    pub fn start_kill(&self) {
+        // Refused only where the process is stopping or stopped already.
         let _ = self.set_status(ProcessStatus::Stopping);
         self.core().leader().signal(Signal::KILL);
+    }
+
+    /// Kills the process and its group with SIGKILL and waits until it is reaped.
+    pub async fn kill(&self) -> ExitStatus {
+        self.start_kill();
         self.exited().await
     }
 

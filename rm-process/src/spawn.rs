@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::child::format_control;
 use crate::command::CommandSpec;
@@ -37,6 +37,8 @@ const DEATH_AFTER_CLOSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct ProcessManager {
     jobs: mpsc::Sender<Job>,
+    /// Closed when the thread ends.
+    ended: watch::Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ impl ProcessManager {
     /// [`ProcessError::SpawnFailed`] if the operating system has no thread to give.
     pub fn new() -> Result<Self, ProcessError> {
         let (jobs, received) = mpsc::channel::<Job>();
+        let (running, ended) = watch::channel(());
         std::thread::Builder::new()
             .name("process-spawner".to_owned())
             .spawn(move || {
@@ -62,11 +65,23 @@ impl ProcessManager {
                     // If nobody waits any longer, the leader comes back and is killed by its drop.
                     drop(reply.send(leader));
                 }
+                drop(running);
             })
             .map_err(|error| {
                 ProcessError::SpawnFailed(format!("cannot start the spawner thread: {error}"))
             })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, ended })
+    }
+
+    /// Waits until everything that was started is dead and reaped, also what was being started when
+    /// its future was dropped. It has to have been told to end, and all clones of this manager and
+    /// handles of its processes have to be dropped.
+    pub async fn finished(self) {
+        let Self { jobs, mut ended } = self;
+        drop(jobs);
+        // Each living process holds a sender of jobs, so the thread ends after the last of them;
+        // nothing is ever sent, so an answer means that.
+        let _ = ended.changed().await;
     }
 
     /// Starts a process that uses [`child::connect`](crate::child::connect), and waits until it

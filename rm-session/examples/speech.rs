@@ -4,7 +4,7 @@ use rm_session::{CancelToken, Manifest, Plan, RunEvent, Runtime, RuntimeConfig};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = Runtime::new(RuntimeConfig::default(), rm_session::builtin_nodes())?;
+    let runtime = Runtime::new(RuntimeConfig::default(), rm_session::builtin_nodes());
     let plan =
         Plan::new(Manifest::from_file("examples/speech/pipeline.json")?, runtime.registry())?;
     let print = |event| {

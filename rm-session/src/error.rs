@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use rm_bridge::{DataPlaneError, FailureReport, StageError, WorkerError, WorkerFailure};
+use rm_bridge::{
+    DataPlaneError, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure,
+};
 use rm_core::NodeId;
 
 /// Why a session did not run to its end.
@@ -38,6 +40,9 @@ pub enum SessionError {
         #[source]
         source: std::io::Error,
     },
+    /// Worker processes cannot be started at all.
+    #[error("worker processes cannot be started")]
+    Processes(#[source] ProcessError),
     /// A worker could not be started or spoken to.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -83,6 +88,19 @@ pub enum SessionError {
     /// The session was cancelled.
     #[error("the session was cancelled")]
     Cancelled,
+}
+
+impl SessionError {
+    /// The node that failed, where it is one.
+    pub fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Node { node, .. }
+            | Self::Crashed { node, .. }
+            | Self::InitTimeout { node, .. }
+            | Self::Stage(StageError::Node { node, .. }) => Some(node),
+            _ => None,
+        }
+    }
 }
 
 fn output(report: Option<&FailureReport>) -> String {

@@ -13,7 +13,7 @@
 //! # #[cfg(feature = "nodes")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let runtime = Runtime::new(RuntimeConfig::default(), rm_session::builtin_nodes())?;
+//! let runtime = Runtime::new(RuntimeConfig::default(), rm_session::builtin_nodes());
 //! let manifest = r#"{"version": "v1", "nodes": [{"id": "same", "node_type": "PassThroughNode"}]}"#;
 //! let plan = Plan::new(Manifest::from_json(manifest)?, runtime.registry())?;
 //! let print = |event| {
@@ -57,7 +57,7 @@ pub use plan::{
 pub use problem::{Problem, ProblemKind, Warning};
 pub use progress::{InitProgress, InitStatus};
 pub use run::{RunEvent, RunReport, run};
-pub use runtime::{CancelToken, Runtime, RuntimeError};
+pub use runtime::{CancelToken, Runtime};
 pub use session::Session;
 
 /// The built-in media nodes.

@@ -4,44 +4,28 @@
 
 use std::sync::Arc;
 
-use rm_bridge::MultiprocessExecutor;
 use rm_core::NodeRegistry;
 use tokio::sync::watch;
 
 use crate::config::RuntimeConfig;
 
-/// Why there can be no runtime.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RuntimeError {
-    /// Processes cannot be started.
-    #[error("worker processes cannot be started: {0}")]
-    Processes(String),
-}
-
-/// What sessions share: settings, node types, the starter of processes. Clones are the same.
+/// What sessions share: settings and node types. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     pub(crate) config: Arc<RuntimeConfig>,
     pub(crate) registry: Arc<NodeRegistry>,
-    pub(crate) executor: MultiprocessExecutor,
 }
 
 impl Runtime {
-    /// A runtime on the tokio runtime in whose context this is called. Also removes what killed
-    /// runtimes of this user have left in shared memory.
-    ///
-    /// # Errors
-    /// [`RuntimeError`].
-    pub fn new(config: RuntimeConfig, registry: NodeRegistry) -> Result<Self, RuntimeError> {
+    /// A runtime. Also removes what killed runtimes of this user have left in shared memory. Its
+    /// sessions run on the tokio runtime in whose context they are created.
+    pub fn new(config: RuntimeConfig, registry: NodeRegistry) -> Self {
         match rm_bridge::sweep() {
             Ok(swept) if swept.namespaces.is_empty() => {}
             Ok(swept) => tracing::info!(?swept.namespaces, "removed what killed runtimes left"),
             Err(error) => tracing::warn!(%error, "cannot look for what killed runtimes left"),
         }
-        let executor = MultiprocessExecutor::new();
-        let executor = executor.map_err(|error| RuntimeError::Processes(error.to_string()))?;
-        Ok(Self { config: Arc::new(config), registry: Arc::new(registry), executor })
+        Self { config: Arc::new(config), registry: Arc::new(registry) }
     }
 
     /// The native node types.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rm_bridge::{
-    ConnectionReport, DataPlane, ExecutorType, FeedSender, InputReport, NodeReport, Output,
-    StageError, StageEvent, StageHandle, Worker, WorkerError, WorkerEvent, WorkerSpec, spawn_stage,
+    ConnectionReport, DataPlane, ExecutorType, FeedSender, InputReport, MultiprocessExecutor,
+    NodeReport, Output, StageError, StageEvent, StageHandle, Worker, WorkerError, WorkerEvent,
+    WorkerSpec, spawn_stage,
 };
 use rm_core::{NodeId, RuntimeData, SessionId};
 use tokio::sync::mpsc;
@@ -27,6 +28,10 @@ const OUTPUT_DEPTH: usize = 64;
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long to wait for the cause after an effect has been seen.
 const CAUSE_DELAY: Duration = Duration::from_secs(1);
+/// How long a worker that has closed its control channel may go on living, and how long its last
+/// words are waited for after its end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long workers have to end after a failure or a cancellation.
 const SHORT_GRACE: Duration = Duration::from_millis(500);
 
@@ -59,6 +64,8 @@ pub struct Session {
     id: SessionId,
     plan: Plan,
     runtime: Runtime,
+    /// Taken when the session is closed.
+    executor: Option<MultiprocessExecutor>,
     cancel: CancelToken,
     data_plane: Arc<DataPlane>,
     stages: Vec<StageHandle>,
@@ -94,6 +101,7 @@ impl Session {
         let mut session = Self {
             id,
             runtime: runtime.clone(),
+            executor: Some(MultiprocessExecutor::new().map_err(SessionError::Processes)?),
             cancel,
             data_plane,
             stages: Vec::new(),
@@ -139,7 +147,7 @@ impl Session {
             last: InitProgress { node, node_type, status, progress: 0.0, message },
             finished: None,
         });
-        let executor = self.runtime.executor.clone();
+        let executor = self.executor.clone().expect("the session is not closed");
         self.followers.spawn(async move {
             let (worker, mut events) = match executor.start(spec).await {
                 Ok(started) => started,
@@ -147,12 +155,32 @@ impl Session {
             };
             // The session takes these as long as it lives.
             let _ = notices.send(Notice::Started(index, worker.clone()));
-            loop {
-                match events.next().await {
-                    Ok(Some(event)) => drop(notices.send(Notice::Worker(index, event))),
-                    Ok(None) => break,
-                    Err(error) => return drop(notices.send(Notice::BadControl(error))),
+            let told = |event: Result<Option<WorkerEvent>, WorkerError>| match event {
+                Ok(Some(event)) => {
+                    if event == WorkerEvent::Ready {
+                        worker.note_ready();
+                    }
+                    notices.send(Notice::Worker(index, event)).is_ok()
                 }
+                Ok(None) => false,
+                Err(error) => {
+                    let _ = notices.send(Notice::BadControl(error));
+                    false
+                }
+            };
+            // Both are watched: a process that the worker left may hold its end of the channel.
+            let exited = loop {
+                tokio::select! {
+                    biased;
+                    event = events.next() => if !told(event) { break false },
+                    _ = worker.exited() => break true,
+                }
+            };
+            if exited {
+                let last_words = async { while told(events.next().await) {} };
+                let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
+            } else if tokio::time::timeout(SILENCE, worker.exited()).await.is_err() {
+                worker.start_kill();
             }
             worker.exited().await;
             let _ = notices.send(Notice::Gone(index));
@@ -177,6 +205,18 @@ impl Session {
         &mut self,
         mut progress: impl FnMut(InitProgress),
     ) -> Result<(), SessionError> {
+        let loaded = self.load(&mut progress).await;
+        if let Err(error) = &loaded
+            && let Some(node) = error.node()
+        {
+            let mut step = self.step_of(node.clone());
+            step.status = InitStatus::Failed(error.to_string());
+            progress(step);
+        }
+        loaded
+    }
+
+    async fn load(&mut self, mut progress: impl FnMut(InitProgress)) -> Result<(), SessionError> {
         self.workers.iter().for_each(|worker| progress(worker.last.clone()));
         let mut stages_ready = 0;
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -199,7 +239,7 @@ impl Session {
                         Ok(Initial::Steps(steps)) => steps.into_iter().for_each(&mut progress),
                         Ok(Initial::StageReady(nodes)) => {
                             stages_ready += 1;
-                            nodes.into_iter().for_each(|node| progress(self.native_ready(node)));
+                            nodes.into_iter().for_each(|node| progress(self.step_of(node)));
                         }
                         Err(error) => return Err(self.cause_of(error).await),
                     }
@@ -243,7 +283,12 @@ impl Session {
         }
     }
 
-    fn native_ready(&self, node: NodeId) -> InitProgress {
+    /// The last step of a node: of a worker what it told, of a native node that it is ready.
+    fn step_of(&self, node: NodeId) -> InitProgress {
+        let workers = self.workers.iter().map(|worker| &worker.last);
+        if let Some(last) = workers.clone().find(|last| last.node == node) {
+            return last.clone();
+        }
         let planned = self.plan.nodes.iter().find(|planned| planned.id == node);
         let node_type = planned.map(|planned| planned.node_type.clone()).unwrap_or_default();
         let (status, message) = (InitStatus::Ready, String::new());
@@ -339,15 +384,15 @@ impl Session {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(SessionError::Cancelled),
-                output = self.outputs.recv(), if !drained => {
-                    if output.is_some() {
-                        return Ok(output);
-                    }
-                }
                 notice = self.notices.recv(), if !done => {
                     let notice = notice.expect("the followers of the stages hold a sender");
                     if let Err(error) = self.take(notice) {
                         return Err(self.cause_of(error).await);
+                    }
+                }
+                output = self.outputs.recv(), if !drained => {
+                    if output.is_some() {
+                        return Ok(output);
                     }
                 }
             }
@@ -390,7 +435,8 @@ impl Session {
         };
         let InputReport { messages, bytes, copied_bytes, missed, latency } =
             inputs?.get(position)?.clone();
-        let copied_bytes = copied_bytes + self.data_plane.bytes_copied_in(channel);
+        let copied_in = self.data_plane.bytes_copied_in(channel);
+        let copied_bytes = copied_bytes.saturating_add(copied_in);
         Some(ConnectionReport { from, to, messages, bytes, copied_bytes, missed, latency })
     }
 
@@ -400,23 +446,25 @@ impl Session {
         let done = self.running && self.workers.iter().all(|worker| worker.finished.is_some());
         let grace = if done { self.runtime.config.cleanup_grace_period } else { SHORT_GRACE };
         self.shut();
-        // A worker that is still being started is killed with its follower.
-        if !done {
-            self.followers.abort_all();
-        }
+        // What is still being started is killed with its follower. The others are stopped in order,
+        // also those whose start nobody has heard of yet.
+        self.followers.abort_all();
+        while self.followers.join_next().await.is_some() {}
+        let started = |state: &mut WorkerState| state.handle.take();
+        let mut handles: Vec<Worker> = self.workers.iter_mut().filter_map(started).collect();
         while let Ok(notice) = self.notices.try_recv() {
-            if let Notice::Started(index, worker) = notice {
-                self.workers[index].handle = Some(worker);
+            if let Notice::Started(_, worker) = notice {
+                handles.push(worker);
             }
         }
-        let handles: Vec<Worker> =
-            self.workers.iter_mut().filter_map(|worker| worker.handle.take()).collect();
         let mut stopping = JoinSet::new();
         for worker in handles {
             stopping.spawn(async move { worker.stop(grace).await });
         }
         stopping.join_all().await;
-        while self.followers.join_next().await.is_some() {}
+        if let Some(executor) = self.executor.take() {
+            executor.finished().await;
+        }
         let stages = std::mem::take(&mut self.stages);
         let joined = tokio::task::spawn_blocking(|| stages.into_iter().for_each(StageHandle::join));
         // Panics of the threads have been reported as events.
@@ -468,6 +516,10 @@ async fn forward(
 impl Drop for Session {
     fn drop(&mut self) {
         self.shut();
+        self.followers.abort_all();
+        // They would make files anew where they are removed below.
+        let workers = self.workers.iter().filter_map(|worker| worker.handle.as_ref());
+        workers.for_each(Worker::start_kill);
         self.data_plane.remove();
     }
 }

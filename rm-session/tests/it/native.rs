@@ -106,7 +106,7 @@ pub async fn run(
     input: &[&str],
     cancel: CancelToken,
 ) -> (Result<RunReport, SessionError>, Vec<String>, Vec<String>) {
-    let runtime = Runtime::new(config, registry()).expect("a runtime");
+    let runtime = Runtime::new(config, registry());
     let manifest = Manifest::from_json(&manifest.to_string()).expect("a valid manifest");
     let plan = Plan::new(manifest, runtime.registry()).expect("a plan");
     let input = input.iter().map(|text| RuntimeData::text(*text).expect("short")).collect();
