@@ -170,3 +170,49 @@ async fn cancelling_before_the_start_ends_the_session() {
     let ran = run_workers(chain(&["test:Echo", "test:Echo"]), &["x"], cancel).await;
     assert!(matches!(ran.result, Err(SessionError::Cancelled)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_seen_while_another_branch_never_stops_giving() {
+    let manifest = json!({"version": "v1",
+        "nodes": [{"id": "count", "node_type": "Count", "params": {"limit": 1_000_000_000}},
+                  {"id": "in", "node_type": "Twice"}, {"id": "dies", "node_type": "test:Dies"}],
+        "connections": [{"from": "in", "to": "dies"}]});
+    let error = run_workers(manifest, &["bad"], CancelToken::new()).await.result.unwrap_err();
+    assert!(
+        matches!(&error, SessionError::Crashed { node, .. } if node.as_str() == "dies"),
+        "{error}"
+    );
+}
+
+/// Files of a session in shared memory.
+fn files_of(session: &str) -> Vec<String> {
+    let folders = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let folders: Vec<_> = folders.map(|entry| entry.path()).collect();
+    let inner = folders.iter().filter_map(|path| std::fs::read_dir(path).ok()).flatten().flatten();
+    let all = folders.iter().cloned().chain(inner.map(|entry| entry.path()));
+    all.map(|path| path.display().to_string()).filter(|path| path.contains(session)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_dropped_at_any_moment_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let python = Some(interpreter(folder.path()));
+    let runtime = rm_session::Runtime::new(
+        RuntimeConfig { python, ..RuntimeConfig::default() },
+        crate::native::registry(),
+    );
+    for delay in 0..12 {
+        let manifest = chain(&["Twice", "test:Echo", "test:Echo"]).to_string();
+        let manifest = rm_session::Manifest::from_json(&manifest).unwrap();
+        let plan = rm_session::Plan::new(manifest, runtime.registry()).unwrap();
+        let mut session = rm_session::Session::create(&runtime, plan, CancelToken::new()).unwrap();
+        let id = session.id().to_string();
+        assert!(!files_of(&id).is_empty());
+        let delay = Duration::from_millis(delay * 2);
+        let _ = tokio::time::timeout(delay, session.initialize(|_| {})).await;
+        drop(session);
+        // Killed workers may have made files a moment after the removal; any start sweeps them.
+        rm_session::Runtime::new(RuntimeConfig::default(), crate::native::registry());
+        assert_eq!(files_of(&id), [""; 0], "after {delay:?}");
+    }
+}
