@@ -94,6 +94,11 @@ impl ControlPage {
         connected
     }
 
+    /// Whether anybody is connected.
+    pub(crate) fn has_connected(&self) -> bool {
+        self.taken().any(|sub| sub.state.load(Ordering::Acquire) == place::ACTIVE)
+    }
+
     /// Whether some subscriber has not taken everything.
     pub(crate) fn has_queued(&self) -> bool {
         let published = self.publisher.published.load(Ordering::Acquire);

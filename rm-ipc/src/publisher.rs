@@ -265,7 +265,8 @@ impl Core {
 
     fn has_room(&self, queue: &mut Queue, len: u64) -> bool {
         let page = &self.shared.page;
-        let Some(taken) = page.taken_by_all() else {
+        // One who is still joining counts for the room, but would not get the message.
+        let Some(taken) = page.taken_by_all().filter(|_| page.has_connected()) else {
             return false;
         };
         queue.forget_before(taken);

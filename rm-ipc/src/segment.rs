@@ -1,5 +1,9 @@
 //! Shared memory that this crate maps itself. The only file of the crate that holds unsafe code.
 //!
+//! Peers are processes of the same user. They may be faulty; they are trusted to write only into loans
+//! that they hold, and not to shrink files. Under that a payload does not change while it is borrowed:
+//! its sender gets the chunk back only when every receiver has dropped it.
+//!
 //! Main type: [`SharedPage`], one mapped value of atomics. [`populate`] pays for a range of memory
 //! before it is written. The samples themselves are mapped by iceoryx2, not here.
 

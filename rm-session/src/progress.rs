@@ -22,7 +22,7 @@ pub enum InitStatus {
 
 /// One step of one node's initialisation.
 ///
-/// Every node that is still loading has at least one every two seconds.
+/// Every worker that is still loading has at least one every two seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InitProgress {
     /// The node.

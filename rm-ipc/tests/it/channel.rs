@@ -399,6 +399,26 @@ fn subscribers_that_come_and_go_never_stop_a_publisher_nor_miss_a_message() {
 }
 
 #[test]
+fn a_message_is_not_sent_to_nobody_while_the_only_subscriber_is_joining() {
+    let namespace = Namespace::create().unwrap();
+    let bells = [(); 2].map(|()| Arc::new(Doorbell::create(&namespace).unwrap()));
+    for n in 0..100 {
+        let name = id(&format!("c{n}"));
+        let channel = Channel::create(&namespace, &name, ChannelOptions::default()).unwrap();
+        let publisher = channel.publisher(&bells[0]).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let first = RuntimeData::text("first").unwrap();
+                while publisher.try_publish(&first) == Err(PublishError::ChannelFull) {}
+            });
+            let mut subscriber = channel.subscribe(&bells[1]).unwrap();
+            let data = subscriber.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(data.as_text(), Some("first"));
+        });
+    }
+}
+
+#[test]
 fn try_publish_does_not_wait_for_another_thread_that_does() {
     let Bench { namespace, channel, bell } =
         bench(ChannelOptions { depth: 1, ..ChannelOptions::default() });
