@@ -13,8 +13,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use rm_bridge::{FailedIn, Next, WorkerEvent, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
-use rm_core::{AudioLayout, DataHeader, DataMetadata, RuntimeData};
-use rm_ipc::{PublishError, SampleMutUninit};
+use rm_core::{AudioLayout, DataHeader, DataMetadata};
+use rm_ipc::PublishError;
 use rm_process::child::ChildSender;
 
 use crate::array;
@@ -113,28 +113,6 @@ impl Phase {
     }
 }
 
-/// What a node has made, as it can be sent without the interpreter's lock.
-enum Made {
-    /// Data of its own, which is copied into the channel.
-    Data(RuntimeData),
-    /// Memory of the channel, which is sent where it lies.
-    Lent(SampleMutUninit, DataHeader),
-}
-
-impl Made {
-    fn send(self, runtime: &mut WorkerRuntime) -> Result<(), WorkerRuntimeError> {
-        match self {
-            Self::Data(data) => {
-                let data = data.with_session(runtime.session_id().clone());
-                runtime.publish(&data)
-            }
-            Self::Lent(sample, header) => {
-                runtime.send(sample.written(&header).map_err(PublishError::from)?)
-            }
-        }
-    }
-}
-
 struct Worker<'py> {
     py: Python<'py>,
     runtime: Shared,
@@ -200,39 +178,21 @@ impl<'py> Worker<'py> {
 
         let load = Phase { during: FailedIn::Process, item: None };
         let process = node.getattr(intern!(self.py, "process")).map_err(load.failed())?;
-        let mut made: Option<(Phase, Made)> = None;
         loop {
-            // What the last call made is sent and the next item is waited for without taking the
-            // interpreter's lock in between.
-            let next = match made.take() {
-                None => self.detached(WorkerRuntime::next_step)?,
-                Some((phase, made)) => {
-                    let (sent, next) = self.detached(|runtime| match made.send(runtime) {
-                        Ok(()) => (Ok(()), Some(runtime.next_step())),
-                        error => (error, None),
-                    });
-                    self.sent(phase, sent)?;
-                    next.expect("what was sent is followed by a step")?
-                }
-            };
-            match next {
+            match self.detached(WorkerRuntime::next_step)? {
                 Next::Item { data, index, .. } => {
                     let phase = Phase { during: FailedIn::Process, item: Some(index) };
                     let (header, payload) = data.into_parts();
                     let item = convert::to_python(self.py, &header.metadata, payload);
                     let item = item.map_err(phase.failed())?;
-                    let call = || process.call1((item,));
-                    made = self.call(phase, Some(&header), call)?.map(|made| (phase, made));
+                    self.call(phase, Some(&header), || process.call1((item,)))?;
                 }
                 Next::End => break,
                 Next::Stop => return Err(Broken::Stopped),
             }
         }
         let finish = Phase { during: FailedIn::Finish, item: None };
-        match self.call(finish, None, || node.call_method0(intern!(self.py, "finish")))? {
-            Some(made) => self.send(finish, made),
-            None => Ok(()),
-        }
+        self.call(finish, None, || node.call_method0(intern!(self.py, "finish")))
     }
 
     /// Makes the node, with everything that it may use.
@@ -255,20 +215,18 @@ impl<'py> Worker<'py> {
         py.import("remotemedia_runtime.worker")?.call_method1("load_node", arguments)
     }
 
-    /// Calls the node and notes the time that it took. Gives what is to be sent; what a generator
-    /// gives is sent as it comes.
+    /// Calls the node, notes the time that it took, and sends what it gives.
     fn call(
         &self,
         phase: Phase,
         input: Option<&DataHeader>,
         call: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-    ) -> Result<Option<Made>, Broken> {
+    ) -> Result<(), Broken> {
         let began = Instant::now();
         let result = call();
         let mut took = began.elapsed();
         let result = result.map_err(phase.failed())?;
         let generators = generator_type(self.py).map_err(phase.failed())?;
-        let mut made = None;
         if result.get_type().is(generators) {
             let mut results = result.try_iter().map_err(phase.failed())?;
             loop {
@@ -277,58 +235,50 @@ impl<'py> Worker<'py> {
                 took += began.elapsed();
                 match item {
                     None => break,
-                    Some(item) => {
-                        let item = item.map_err(phase.failed())?;
-                        if let Some(made) = self.make(phase, item, input)? {
-                            self.send(phase, made)?;
-                        }
-                    }
+                    Some(item) => self.send(phase, item.map_err(phase.failed())?, input)?,
                 }
             }
         } else {
-            made = self.make(phase, result, input)?;
+            self.send(phase, result, input)?;
         }
         if phase.item.is_some() {
             lock(&self.runtime).record(took);
         }
-        Ok(made)
+        Ok(())
     }
 
-    fn send(&self, phase: Phase, made: Made) -> Result<(), Broken> {
-        let sent = self.detached(|runtime| made.send(runtime));
-        self.sent(phase, sent)
-    }
-
-    /// What the node gave, as it can be sent; nothing for `None`.
-    fn make(
+    /// Sends what the node gave; nothing for `None`.
+    fn send(
         &self,
         phase: Phase,
         value: Bound<'py, PyAny>,
         input: Option<&DataHeader>,
-    ) -> Result<Option<Made>, Broken> {
+    ) -> Result<(), Broken> {
         if value.is_none() {
-            return Ok(None);
+            return Ok(());
         }
-        let value = match self.make_of_loan(phase, value, input)? {
-            Ok(made) => return Ok(Some(made)),
-            Err(value) => value,
+        let Some(value) = self.send_loan(phase, value, input)? else {
+            return Ok(());
         };
         let data = convert::from_python(&value).map_err(phase.failed())?;
         let data = match input {
             Some(input) => data.made_from(input),
             None => data,
         };
-        Ok(Some(Made::Data(data)))
+        let sent = self.detached(|runtime| {
+            let data = data.with_session(runtime.session_id().clone());
+            runtime.publish(&data)
+        });
+        self.sent(phase, sent)
     }
 
-    /// A lent array, to be sent where it lies; gives back what is none, or what somebody else may
-    /// reach.
-    fn make_of_loan(
+    /// Sends a lent array where it lies; gives back what is none, or what somebody else may reach.
+    fn send_loan(
         &self,
         phase: Phase,
         value: Bound<'py, PyAny>,
         input: Option<&DataHeader>,
-    ) -> Result<Result<Made, Bound<'py, PyAny>>, Broken> {
+    ) -> Result<Option<Bound<'py, PyAny>>, Broken> {
         let (array, sample_rate) = if array::is_plain(&value) {
             let array = value.cast_into().map_err(|error| phase.failed()(error.into()))?;
             (array, None)
@@ -336,18 +286,18 @@ impl<'py> Worker<'py> {
             let array = audio.get().samples.bind(self.py).clone();
             let rate = audio.get().sample_rate;
             if !array::is_lent(&array) || !array::is_last_reference(&value) {
-                return Ok(Err(value));
+                return Ok(Some(value));
             }
             drop(value);
             (array, Some(rate))
         } else {
-            return Ok(Err(value));
+            return Ok(Some(value));
         };
         let back = |array: Bound<'py, PyUntypedArray>| match sample_rate {
-            None => Ok(Err(array.into_any())),
+            None => Ok(Some(array.into_any())),
             Some(rate) => {
                 let audio = Bound::new(self.py, PyAudio::new(array, rate));
-                audio.map(|audio| Err(audio.into_any())).map_err(phase.failed())
+                audio.map(|audio| Some(audio.into_any())).map_err(phase.failed())
             }
         };
         if !array::is_lent(&array) {
@@ -371,9 +321,12 @@ impl<'py> Worker<'py> {
             Ok(sample) => sample,
             Err(array) => return back(array),
         };
-        let mut header = DataHeader::new(metadata, 0);
-        lock(&self.runtime).stamp(&mut header, input);
-        Ok(Ok(Made::Lent(sample, header)))
+        let sent = self.detached(|runtime| {
+            let mut header = DataHeader::new(metadata, 0);
+            runtime.stamp(&mut header, input);
+            runtime.send(sample.written(&header).map_err(PublishError::from)?)
+        });
+        self.sent(phase, sent).map(|()| None)
     }
 
     fn sent(&self, phase: Phase, sent: Result<(), WorkerRuntimeError>) -> Result<(), Broken> {
