@@ -3,12 +3,18 @@
 //! Main type: [`RuntimeData`]. Its payload is a [`Bytes`], which may own a heap vector, a numpy
 //! array or a sample in shared memory; typed views borrow it and never copy.
 
-use bytes::Bytes;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use std::borrow::Cow;
+use std::time::SystemTime;
 
+use bytes::Bytes;
+
+use crate::audio::{AudioFormat, AudioLayout, AudioSample, AudioView};
+use crate::cast::own;
 use crate::header::{DataHeader, DataType, MessageKind};
 use crate::id::SessionId;
-use crate::metadata::{AudioFormat, AudioLayout, DataMetadata, MetadataError, TensorType};
+use crate::metadata::{DataMetadata, MetadataError};
+use crate::tensor::{TensorElement, TensorType, TensorView};
+use crate::video::{VideoFormat, VideoView};
 
 /// Why bytes cannot become an item, or an item cannot be seen as something.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -55,24 +61,31 @@ pub enum DataError {
     },
 }
 
-/// One item of data.
+/// One item of data, or a message about the stream of items.
+///
+/// A value that exists is valid: the payload has the length that its metadata asks for, and what
+/// is declared to be UTF-8 is UTF-8. Cloning shares the payload.
+///
+/// ```
+/// use rm_core::{DataType, MessageKind, RuntimeData};
+///
+/// let item = RuntimeData::text_in("grüß dich", "de")?;
+/// assert_eq!(item.data_type(), DataType::Text);
+/// assert_eq!(item.kind(), MessageKind::Data);
+/// assert_eq!(item.as_text(), Some("grüß dich"));
+/// assert!(item.as_audio().is_none());
+///
+/// let error = RuntimeData::audio_f32(vec![0.0; 3], 48_000, 2).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "payload has 12 bytes, but audio of 2 channels in f32 takes a multiple of 8",
+/// );
+/// # Ok::<(), rm_core::DataError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuntimeData {
     header: DataHeader,
     payload: Bytes,
-}
-
-/// Lets [`Bytes`] own a vector of numbers and show its bytes.
-struct Samples<T>(Vec<T>);
-
-impl<T: IntoBytes + Immutable> AsRef<[u8]> for Samples<T> {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-fn own<T: IntoBytes + Immutable + Send + 'static>(values: Vec<T>) -> Bytes {
-    Bytes::from_owner(Samples(values))
 }
 
 impl RuntimeData {
@@ -107,11 +120,9 @@ impl RuntimeData {
         }
         if header.kind == MessageKind::Data {
             header.metadata.check_payload_len(payload.len())?;
-            let is_text = match &header.metadata {
-                DataMetadata::Text { encoding, .. } => encoding == "utf-8",
-                metadata => *metadata == DataMetadata::Json,
-            };
-            if is_text && let Err(error) = std::str::from_utf8(&payload) {
+            if header.metadata.is_utf8()
+                && let Err(error) = std::str::from_utf8(&payload)
+            {
                 return Err(DataError::NotUtf8 { at: error.valid_up_to() });
             }
         }
@@ -128,7 +139,7 @@ impl RuntimeData {
         sample_rate: u32,
         channels: u16,
     ) -> Result<Self, DataError> {
-        Self::audio(own(samples), sample_rate, channels, AudioFormat::F32)
+        Self::audio_of(samples, sample_rate, channels, AudioLayout::Interleaved)
     }
 
     /// Interleaved 16-bit audio, without copying the samples.
@@ -140,7 +151,21 @@ impl RuntimeData {
         sample_rate: u32,
         channels: u16,
     ) -> Result<Self, DataError> {
-        Self::audio(own(samples), sample_rate, channels, AudioFormat::I16)
+        Self::audio_of(samples, sample_rate, channels, AudioLayout::Interleaved)
+    }
+
+    /// Audio in the format of the samples' type, without copying them.
+    ///
+    /// # Errors
+    /// As [`audio_f32`](Self::audio_f32).
+    pub fn audio_of<S: AudioSample>(
+        samples: Vec<S>,
+        sample_rate: u32,
+        channels: u16,
+        layout: AudioLayout,
+    ) -> Result<Self, DataError> {
+        let format = S::FORMAT;
+        Self::new(DataMetadata::Audio { sample_rate, channels, format, layout }, own(samples))
     }
 
     /// Interleaved audio of any format over bytes.
@@ -153,8 +178,38 @@ impl RuntimeData {
         channels: u16,
         format: AudioFormat,
     ) -> Result<Self, DataError> {
-        let layout = AudioLayout::Interleaved;
+        Self::new(DataMetadata::audio(sample_rate, channels, format), payload)
+    }
+
+    /// Planar audio of any format over bytes: all samples of channel 0, then all of channel 1, and
+    /// so on.
+    ///
+    /// # Errors
+    /// As [`audio_f32`](Self::audio_f32).
+    pub fn audio_planar(
+        payload: impl Into<Bytes>,
+        sample_rate: u32,
+        channels: u16,
+        format: AudioFormat,
+    ) -> Result<Self, DataError> {
+        let layout = AudioLayout::Planar;
         Self::new(DataMetadata::Audio { sample_rate, channels, format, layout }, payload)
+    }
+
+    /// One video frame with all of its planes over bytes. `width` and `height` are in pixels;
+    /// `fps` is 0 where unknown.
+    ///
+    /// # Errors
+    /// [`DataError`] if a side is zero, `fps` is negative or not finite, or the payload has not
+    /// exactly [`VideoFormat::frame_bytes`].
+    pub fn video(
+        payload: impl Into<Bytes>,
+        width: u32,
+        height: u32,
+        format: VideoFormat,
+        fps: f32,
+    ) -> Result<Self, DataError> {
+        Self::new(DataMetadata::Video { width, height, format, fps }, payload)
     }
 
     /// UTF-8 text.
@@ -163,6 +218,16 @@ impl RuntimeData {
     /// [`DataError::TooLarge`] above 4 GiB - 1.
     pub fn text(text: impl Into<String>) -> Result<Self, DataError> {
         Self::new(DataMetadata::utf8(), text.into().into_bytes())
+    }
+
+    /// UTF-8 text in a language: an ISO 639-1 code such as `"de"`, or a longer BCP 47 tag.
+    ///
+    /// # Errors
+    /// [`DataError`] if the tag is empty, longer than 15 bytes, or holds anything but ASCII
+    /// letters, digits and hyphens; [`DataError::TooLarge`] above 4 GiB - 1.
+    pub fn text_in(text: impl Into<String>, language: &str) -> Result<Self, DataError> {
+        let (encoding, language) = ("utf-8".to_owned(), Some(language.to_owned()));
+        Self::new(DataMetadata::Text { encoding, language }, text.into().into_bytes())
     }
 
     /// A JSON document.
@@ -193,6 +258,17 @@ impl RuntimeData {
         Self::new(DataMetadata::Tensor { shape, dtype }, payload)
     }
 
+    /// A C-contiguous tensor of the elements' type, without copying them.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn tensor_of<T: TensorElement>(
+        elements: Vec<T>,
+        shape: Vec<usize>,
+    ) -> Result<Self, DataError> {
+        Self::new(DataMetadata::Tensor { shape, dtype: T::DTYPE }, own(elements))
+    }
+
     /// The message that says that nothing follows.
     pub fn end_of_stream() -> Self {
         let mut header = DataHeader::new(DataMetadata::Binary, 0);
@@ -200,9 +276,33 @@ impl RuntimeData {
         Self { header, payload: Bytes::new() }
     }
 
+    /// The message that everything queued before it is to be dropped; items of epochs before
+    /// `epoch` are stale.
+    pub fn flush(epoch: u32) -> Self {
+        let mut header = DataHeader::new(DataMetadata::Binary, 0);
+        (header.kind, header.epoch) = (MessageKind::Flush, epoch);
+        Self { header, payload: Bytes::new() }
+    }
+
+    /// The message that the sender failed on an item, and how; its payload is UTF-8 text.
+    ///
+    /// # Errors
+    /// [`DataError::TooLarge`] above 4 GiB - 1.
+    pub fn error(message: impl Into<String>) -> Result<Self, DataError> {
+        let mut error = Self::text(message)?;
+        error.header.kind = MessageKind::Error;
+        Ok(error)
+    }
+
     /// The same item under another session.
     pub fn with_session(mut self, session: SessionId) -> Self {
         self.header.session_id = Some(session);
+        self
+    }
+
+    /// The same item with the time at which its data came into being.
+    pub fn with_timestamp(mut self, timestamp: SystemTime) -> Self {
+        self.header.timestamp = timestamp;
         self
     }
 
@@ -236,9 +336,14 @@ impl RuntimeData {
         self.header.data_type
     }
 
-    /// The payload seen as audio; `None` if it is not audio.
+    /// What the message means; anything but [`MessageKind::Data`] is about the stream.
+    pub fn kind(&self) -> MessageKind {
+        self.header.kind
+    }
+
+    /// The payload seen as audio; `None` if it is no item of audio.
     pub fn as_audio(&self) -> Option<AudioView<'_>> {
-        match self.header.metadata {
+        match *self.item()? {
             DataMetadata::Audio { sample_rate, channels, format, layout } => {
                 Some(AudioView { sample_rate, channels, format, layout, bytes: &self.payload })
             }
@@ -246,12 +351,39 @@ impl RuntimeData {
         }
     }
 
-    /// The payload seen as text; `None` if it is not UTF-8 text.
-    pub fn as_text(&self) -> Option<&str> {
-        match self.header.data_type {
-            DataType::Text => std::str::from_utf8(&self.payload).ok(),
+    /// The payload seen as a video frame; `None` if it is no item of video.
+    pub fn as_video(&self) -> Option<VideoView<'_>> {
+        match *self.item()? {
+            DataMetadata::Video { width, height, format, fps } => {
+                Some(VideoView { width, height, format, fps, bytes: &self.payload })
+            }
             _ => None,
         }
+    }
+
+    /// The payload seen as a tensor; `None` if it is no item of that type.
+    pub fn as_tensor(&self) -> Option<TensorView<'_>> {
+        match self.item()? {
+            DataMetadata::Tensor { shape, dtype } => {
+                Some(TensorView { shape, dtype: *dtype, bytes: &self.payload })
+            }
+            _ => None,
+        }
+    }
+
+    /// The payload seen as text; `None` if it is no item of text in UTF-8.
+    pub fn as_text(&self) -> Option<&str> {
+        match self.item()? {
+            text @ DataMetadata::Text { .. } if text.is_utf8() => {
+                std::str::from_utf8(&self.payload).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// What an error message says, with what is not UTF-8 replaced; `None` if it is none.
+    pub fn as_error(&self) -> Option<Cow<'_, str>> {
+        (self.kind() == MessageKind::Error).then(|| String::from_utf8_lossy(&self.payload))
     }
 
     /// The payload parsed as JSON.
@@ -262,43 +394,10 @@ impl RuntimeData {
         serde_json::from_slice(&self.payload)
             .map_err(|error| DataError::NotJson { message: error.to_string() })
     }
-}
 
-/// A borrowed look at an audio payload.
-#[derive(Debug, Clone, Copy)]
-pub struct AudioView<'a> {
-    /// Samples per second and channel, in Hz.
-    pub sample_rate: u32,
-    /// Number of channels.
-    pub channels: u16,
-    /// How one sample is stored.
-    pub format: AudioFormat,
-    /// How the channels lie in memory.
-    pub layout: AudioLayout,
-    /// The raw samples.
-    pub bytes: &'a [u8],
-}
-
-impl<'a> AudioView<'a> {
-    /// Number of frames (samples per channel).
-    pub fn frames(&self) -> usize {
-        self.bytes.len() / (usize::from(self.channels) * self.format.bytes_per_sample())
-    }
-
-    /// The samples as 32-bit floats; `None` if they are of another format or not aligned.
-    pub fn as_f32(&self) -> Option<&'a [f32]> {
-        if self.format != AudioFormat::F32 {
-            return None;
-        }
-        <[f32]>::ref_from_bytes(self.bytes).ok()
-    }
-
-    /// The samples as 16-bit integers; `None` if they are of another format or not aligned.
-    pub fn as_i16(&self) -> Option<&'a [i16]> {
-        if self.format != AudioFormat::I16 {
-            return None;
-        }
-        <[i16]>::ref_from_bytes(self.bytes).ok()
+    /// The metadata of an item, whose payload has been checked against it.
+    fn item(&self) -> Option<&DataMetadata> {
+        (self.kind() == MessageKind::Data).then_some(&self.header.metadata)
     }
 }
 
@@ -339,5 +438,44 @@ mod tests {
         let value = serde_json::json!({"a": [1, 2.5, null]});
         assert_eq!(RuntimeData::json(&value).unwrap().parse_json().unwrap(), value);
         assert!(RuntimeData::binary(vec![1]).unwrap().as_text().is_none());
+    }
+
+    #[test]
+    fn text_of_another_encoding_is_not_shown_as_utf8() {
+        let text = |encoding: &str, bytes: &[u8]| {
+            let metadata = DataMetadata::Text { encoding: encoding.into(), language: None };
+            RuntimeData::new(metadata, bytes.to_vec())
+        };
+        assert_eq!(text("iso-8859-1", b"gr\xfc\xdf").unwrap().as_text(), None);
+        assert_eq!(text("utf-16le", b"a\0").unwrap().as_text(), None);
+        assert_eq!(text("UTF-8", b"a").unwrap().as_text(), Some("a"));
+        assert_eq!(text("UTF-8", b"\xff"), Err(DataError::NotUtf8 { at: 0 }));
+    }
+
+    #[test]
+    fn messages_about_the_stream_are_no_items() {
+        let error = RuntimeData::error("model not found").unwrap();
+        assert_eq!(error.as_error().as_deref(), Some("model not found"));
+        assert_eq!(error.as_text(), None);
+        assert_eq!(RuntimeData::text("a").unwrap().as_error(), None);
+        assert_eq!(RuntimeData::flush(3).header().epoch, 3);
+        assert_eq!(RuntimeData::end_of_stream().kind(), MessageKind::EndOfStream);
+
+        let metadata = DataMetadata::audio(8_000, 2, AudioFormat::F32);
+        let mut header = DataHeader::new(metadata, 3);
+        header.kind = MessageKind::Error;
+        let odd = RuntimeData::from_parts(header, Bytes::from_static(b"no\xff")).unwrap();
+        assert!(odd.as_audio().is_none());
+        assert_eq!(odd.as_error().as_deref(), Some("no\u{fffd}"));
+    }
+
+    #[test]
+    fn a_frame_needs_all_of_its_planes() {
+        let check = |len| RuntimeData::video(vec![0; len], 4, 2, VideoFormat::Nv12, 30.0);
+        assert!(check(12).is_ok());
+        assert_eq!(
+            check(8).unwrap_err().to_string(),
+            "payload has 8 bytes, but a 4 x 2 frame in nv12 takes 12"
+        );
     }
 }

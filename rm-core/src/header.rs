@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::SessionId;
 use crate::metadata::{DataMetadata, wire_enum};
-use std::fmt;
 
 wire_enum! {
     /// What a payload is.

@@ -17,6 +17,16 @@
 
 #![forbid(unsafe_code)]
 
+/// The examples of the crate's README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(target_endian = "big")]
+compile_error!("samples and tensors are little-endian and are seen where they lie");
+
+mod audio;
+mod cast;
 mod clock;
 mod data;
 mod header;
@@ -26,17 +36,20 @@ mod node;
 mod params;
 mod registry;
 mod suggest;
+mod tensor;
+mod video;
 mod wire;
 
-pub use clock::SessionClock;
-pub use data::{AudioView, DataError, RuntimeData};
+pub use audio::{AudioFormat, AudioLayout, AudioSample, AudioView};
+pub use clock::{MonotonicStamp, SessionClock};
+pub use data::{DataError, RuntimeData};
 pub use header::{DataHeader, DataType, MessageKind, TraceContext};
 pub use id::{ChannelId, IdError, NodeId, RuntimeId, SessionId};
-pub use metadata::{
-    AudioFormat, AudioLayout, DataMetadata, MetadataError, TensorType, VideoFormat,
-};
+pub use metadata::{DataMetadata, MetadataError};
 pub use node::{Node, NodeContext, NodeError, Output, Produced};
 pub use params::{ParameterKind, ParameterProblem, ParameterSpec};
 pub use registry::{NodeFactory, NodeMetadata, NodeRegistry, RegistryError};
 pub use suggest::{did_you_mean, nearest};
+pub use tensor::{TensorElement, TensorType, TensorView};
+pub use video::{Plane, Planes, VideoFormat, VideoView};
 pub use wire::{WIRE_HEADER_LEN, WireError, WireHeader};

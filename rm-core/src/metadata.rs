@@ -1,19 +1,23 @@
-//! What a payload is made of: sample formats, pixel formats, tensor types.
+//! The description of a payload, whatever its type.
 //!
 //! Main type: [`DataMetadata`], which knows how many bytes a payload of its kind must have.
-//! It does not hold the payload.
-
-use std::fmt;
+//! It does not hold the payload, and the formats themselves stand in `audio`, `video` and
+//! `tensor`.
 
 use serde::{Deserialize, Serialize};
 
+use crate::audio::{AudioFormat, AudioLayout};
+use crate::tensor::TensorType;
+use crate::video::VideoFormat;
+
+/// An enum whose values have a name, for manifests and messages, and a code, for the wire.
 macro_rules! wire_enum {
     (
         $(#[$doc:meta])*
         $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal, $text:literal;)* }
     ) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[non_exhaustive]
         pub enum $name {
             $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
@@ -42,138 +46,14 @@ macro_rules! wire_enum {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())
             }
         }
     };
 }
 pub(crate) use wire_enum;
-
-wire_enum! {
-    /// How one audio sample is stored. All are little-endian.
-    AudioFormat {
-        /// 32-bit float, nominal range -1 to 1.
-        F32 = 1, "f32";
-        /// 64-bit float, nominal range -1 to 1.
-        F64 = 2, "f64";
-        /// 16-bit signed integer.
-        I16 = 3, "i16";
-        /// 24-bit signed integer in three bytes.
-        I24 = 4, "i24";
-        /// 32-bit signed integer.
-        I32 = 5, "i32";
-        /// 8-bit unsigned integer, silence at 128.
-        U8 = 6, "u8";
-    }
-}
-
-impl AudioFormat {
-    /// Bytes of one sample of one channel.
-    pub const fn bytes_per_sample(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::I16 => 2,
-            Self::I24 => 3,
-            Self::F32 | Self::I32 => 4,
-            Self::F64 => 8,
-        }
-    }
-}
-
-wire_enum! {
-    /// How the channels of an audio payload lie in memory.
-    AudioLayout {
-        /// Sample 0 of every channel, then sample 1 of every channel, and so on.
-        Interleaved = 0, "interleaved";
-        /// All samples of channel 0, then all of channel 1, and so on.
-        Planar = 1, "planar";
-    }
-}
-
-wire_enum! {
-    /// How the pixels of a video frame lie in memory. Rows are tightly packed.
-    VideoFormat {
-        /// 8-bit red, green, blue.
-        Rgb24 = 1, "rgb24";
-        /// 8-bit blue, green, red.
-        Bgr24 = 2, "bgr24";
-        /// 8-bit red, green, blue, alpha.
-        Rgba32 = 3, "rgba32";
-        /// 8-bit luma only.
-        Gray8 = 4, "gray8";
-        /// Planar luma, then both chroma planes at half width and half height (rounded up).
-        Yuv420p = 5, "yuv420p";
-        /// Planar luma, then one plane of chroma pairs at half width and half height (rounded up).
-        Nv12 = 6, "nv12";
-    }
-}
-
-impl VideoFormat {
-    /// Bytes of one whole frame with all of its planes; `None` where that exceeds `usize`.
-    pub fn frame_bytes(self, width: u32, height: u32) -> Option<usize> {
-        let (w, h) = (usize::try_from(width).ok()?, usize::try_from(height).ok()?);
-        let luma = w.checked_mul(h)?;
-        match self {
-            Self::Rgb24 | Self::Bgr24 => luma.checked_mul(3),
-            Self::Rgba32 => luma.checked_mul(4),
-            Self::Gray8 => Some(luma),
-            Self::Yuv420p | Self::Nv12 => {
-                luma.checked_add(w.div_ceil(2).checked_mul(h.div_ceil(2))?.checked_mul(2)?)
-            }
-        }
-    }
-}
-
-wire_enum! {
-    /// The element type of a tensor, under NumPy's names. Little-endian.
-    TensorType {
-        /// Boolean, one byte.
-        Bool = 1, "bool";
-        /// 8-bit signed integer.
-        I8 = 2, "int8";
-        /// 16-bit signed integer.
-        I16 = 3, "int16";
-        /// 32-bit signed integer.
-        I32 = 4, "int32";
-        /// 64-bit signed integer.
-        I64 = 5, "int64";
-        /// 8-bit unsigned integer.
-        U8 = 6, "uint8";
-        /// 16-bit unsigned integer.
-        U16 = 7, "uint16";
-        /// 32-bit unsigned integer.
-        U32 = 8, "uint32";
-        /// 64-bit unsigned integer.
-        U64 = 9, "uint64";
-        /// IEEE 754 half precision.
-        F16 = 10, "float16";
-        /// The upper half of an IEEE 754 single.
-        Bf16 = 11, "bfloat16";
-        /// IEEE 754 single precision.
-        F32 = 12, "float32";
-        /// IEEE 754 double precision.
-        F64 = 13, "float64";
-        /// Two singles: real, imaginary.
-        Complex64 = 14, "complex64";
-        /// Two doubles: real, imaginary.
-        Complex128 = 15, "complex128";
-    }
-}
-
-impl TensorType {
-    /// Bytes of one element.
-    pub const fn bytes_per_element(self) -> usize {
-        match self {
-            Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 | Self::F16 | Self::Bf16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::U64 | Self::F64 | Self::Complex64 => 8,
-            Self::Complex128 => 16,
-        }
-    }
-}
 
 /// Why metadata cannot describe a payload.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -200,6 +80,16 @@ pub enum MetadataError {
         value: String,
         /// Longest length allowed, in bytes.
         max: usize,
+    },
+    /// A text that may not stand in its place in the wire header.
+    #[error("{field} {value:?} must be {expected}")]
+    BadTag {
+        /// Which field.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
     },
     /// A tensor with too many dimensions.
     #[error("tensor rank {rank} is above {max}")]
@@ -255,9 +145,11 @@ pub enum DataMetadata {
     },
     /// Text.
     Text {
-        /// Character encoding; `"utf-8"` is the one that text views understand.
+        /// Character encoding under its IANA name, up to 15 bytes; `"utf-8"` is the one that
+        /// text views understand.
         encoding: String,
-        /// ISO 639-1 code (or a longer BCP 47 tag, up to 15 bytes) where known.
+        /// ISO 639-1 code such as `"en"` (or a longer BCP 47 tag such as `"zh-Hant"`, up to 15
+        /// bytes) where known.
         language: Option<String>,
     },
     /// A C-contiguous array.
@@ -279,9 +171,23 @@ impl DataMetadata {
     /// Longest encoding name and language tag, in bytes.
     pub const MAX_TAG_LEN: usize = 15;
 
+    /// Interleaved audio.
+    pub const fn audio(sample_rate: u32, channels: u16, format: AudioFormat) -> Self {
+        Self::Audio { sample_rate, channels, format, layout: AudioLayout::Interleaved }
+    }
+
     /// UTF-8 text of unknown language.
     pub fn utf8() -> Self {
         Self::Text { encoding: "utf-8".to_owned(), language: None }
+    }
+
+    /// Whether the payload has to be UTF-8: JSON, and text that says so.
+    pub(crate) fn is_utf8(&self) -> bool {
+        match self {
+            Self::Text { encoding, .. } => encoding.eq_ignore_ascii_case("utf-8"),
+            Self::Json => true,
+            _ => false,
+        }
     }
 
     /// Checks every rule that does not need the payload.
@@ -292,10 +198,13 @@ impl DataMetadata {
         let nonzero = |field, value: u32| {
             if value == 0 { Err(MetadataError::Zero { field }) } else { Ok(()) }
         };
-        let short = |field, value: &str| {
+        let tag = |field, value: &str, expected, allowed: fn(u8) -> bool| {
             if value.len() > Self::MAX_TAG_LEN {
                 let max = Self::MAX_TAG_LEN;
                 return Err(MetadataError::TextTooLong { field, value: value.to_owned(), max });
+            }
+            if value.is_empty() || !value.bytes().all(allowed) {
+                return Err(MetadataError::BadTag { field, value: value.to_owned(), expected });
             }
             Ok(())
         };
@@ -314,8 +223,13 @@ impl DataMetadata {
                 }
             }
             Self::Text { encoding, language } => {
-                short("encoding", encoding)?;
-                short("language", language.as_deref().unwrap_or_default())
+                let name = "visible ASCII characters";
+                tag("encoding", encoding, name, |byte| byte.is_ascii_graphic())?;
+                let Some(language) = language else { return Ok(()) };
+                let words = "ASCII letters, digits and hyphens";
+                tag("language", language, words, |byte| {
+                    byte.is_ascii_alphanumeric() || byte == b'-'
+                })
             }
             Self::Tensor { shape, .. } if shape.len() > Self::MAX_RANK => {
                 Err(MetadataError::RankTooHigh { rank: shape.len(), max: Self::MAX_RANK })
@@ -355,10 +269,7 @@ impl DataMetadata {
             }
             Self::Tensor { shape, dtype } => {
                 let what = format!("a tensor of shape {shape:?} in {dtype}");
-                let bytes = shape
-                    .iter()
-                    .try_fold(dtype.bytes_per_element(), |bytes, dim| bytes.checked_mul(*dim));
-                match bytes {
+                match dtype.array_bytes(shape) {
                     None => Err(MetadataError::SizeOverflow { what }),
                     Some(expected) if expected == len => Ok(()),
                     Some(expected) => mismatch(what, expected.to_string()),
@@ -372,13 +283,6 @@ impl DataMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn odd_video_sizes_round_chroma_up() {
-        assert_eq!(VideoFormat::Yuv420p.frame_bytes(3, 3), Some(9 + 2 * 4));
-        assert_eq!(VideoFormat::Nv12.frame_bytes(4, 2), Some(12));
-        assert_eq!(VideoFormat::Rgba32.frame_bytes(u32::MAX, u32::MAX), None);
-    }
 
     #[test]
     fn a_wrong_payload_length_names_the_right_one() {
@@ -399,7 +303,49 @@ mod tests {
             assert_eq!(TensorType::from_code(dtype.code()), Some(*dtype));
         }
         for format in VideoFormat::ALL {
+            assert_eq!(VideoFormat::from_name(format.name()), Some(*format));
             assert_eq!(VideoFormat::from_code(format.code()), Some(*format));
+        }
+    }
+
+    #[test]
+    fn tags_that_the_header_cannot_carry_are_refused() {
+        let check = |encoding: &str, language: Option<&str>| {
+            let (encoding, language) = (encoding.to_owned(), language.map(str::to_owned));
+            DataMetadata::Text { encoding, language }.validate()
+        };
+        assert_eq!(check("utf-8", Some("zh-Hant")), Ok(()));
+        assert_eq!(check("iso-8859-1", None), Ok(()));
+        assert!(matches!(check("", None), Err(MetadataError::BadTag { field: "encoding", .. })));
+        assert!(matches!(
+            check("utf-8", Some("")),
+            Err(MetadataError::BadTag { field: "language", .. })
+        ));
+        assert_eq!(
+            check("utf-8", Some("en us")).unwrap_err().to_string(),
+            "language \"en us\" must be ASCII letters, digits and hyphens"
+        );
+        assert!(matches!(
+            check("utf-8", Some(&"x".repeat(16))),
+            Err(MetadataError::TextTooLong { .. })
+        ));
+    }
+
+    #[test]
+    fn sound_and_pictures_of_nothing_are_refused() {
+        let zero = |field| Err(MetadataError::Zero { field });
+        let audio =
+            |rate, channels| DataMetadata::audio(rate, channels, AudioFormat::F32).validate();
+        assert_eq!(audio(0, 1), zero("sample_rate"));
+        assert_eq!(audio(1, 0), zero("channels"));
+        let video = |width, height, fps| {
+            DataMetadata::Video { width, height, format: VideoFormat::Gray8, fps }.validate()
+        };
+        assert_eq!(video(0, 1, 1.0), zero("width"));
+        assert_eq!(video(1, 0, 1.0), zero("height"));
+        assert_eq!(video(1, 1, 0.0), Ok(()));
+        for fps in [-1.0, f32::NAN, f32::INFINITY] {
+            assert!(matches!(video(1, 1, fps), Err(MetadataError::BadFps { .. })));
         }
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! Main type: [`WireHeader`]. Everything read from it is hostile: [`WireHeader::decode`] checks
 //! magic, version, codes, lengths and text before it builds a [`DataHeader`]. All integers are
-//! little-endian; the casts are derived, none is written by hand.
+//! little-endian; the casts are derived, none is written by hand. It does not look at the payload.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use zerocopy::little_endian::{F32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::audio::{AudioFormat, AudioLayout};
+use crate::clock::{MonotonicStamp, from_nanos};
 use crate::header::{DataHeader, DataType, MessageKind, TraceContext};
 use crate::id::{IdError, SessionId};
-use crate::metadata::{
-    AudioFormat, AudioLayout, DataMetadata, MetadataError, TensorType, VideoFormat,
-};
+use crate::metadata::{DataMetadata, MetadataError};
+use crate::tensor::TensorType;
+use crate::video::VideoFormat;
 
 /// Bytes of a wire header.
 pub const WIRE_HEADER_LEN: usize = 256;
@@ -41,6 +43,12 @@ pub enum WireError {
         /// Major version understood.
         supported: u8,
     },
+    /// The header claims another length than this major version has.
+    #[error("header claims to be {found} bytes long; it has {WIRE_HEADER_LEN}")]
+    BadHeaderLen {
+        /// Length claimed.
+        found: u16,
+    },
     /// A code that names nothing.
     #[error("header field {field} holds the unknown code {code}")]
     UnknownCode {
@@ -65,7 +73,8 @@ pub enum WireError {
         /// Which field.
         field: &'static str,
     },
-    /// A time before 1970 or beyond 64 bits of nanoseconds.
+    /// A time before 1970 or beyond 64 bits of nanoseconds, or a deadline at the start of 1970,
+    /// which would read as none.
     #[error("header field {field} is a time that does not fit 64 bits of nanoseconds since 1970")]
     BadTime {
         /// Which field.
@@ -88,6 +97,49 @@ pub enum WireError {
 }
 
 /// A header in its wire form.
+///
+/// | bytes | field |
+/// |---|---|
+/// | 0..4 | magic `RMDH` |
+/// | 4, 5 | major and minor version: 1, 0 |
+/// | 6..8 | length of the header: 256 |
+/// | 8 | message kind: 0 data, 1 end of stream, 2 flush, 3 error |
+/// | 9 | data type: 1 audio, 2 video, 3 text, 4 tensor, 5 JSON, 6 binary |
+/// | 10..12 | flags; none is defined, unknown ones are ignored |
+/// | 12..16 | length of the payload in bytes |
+/// | 16..24 | sequence: position in the channel, from 0 |
+/// | 24..28 | epoch |
+/// | 28..32 | reserved, zero |
+/// | 32..40 | timestamp, in nanoseconds since 1970 |
+/// | 40..48 | sending time, in nanoseconds of the machine's monotonic clock |
+/// | 48..56 | deadline, in nanoseconds since 1970; 0 for none |
+/// | 56..64 | correlation id; 0 for none |
+/// | 64..80, 80..88, 88 | W3C trace id, span id, trace flags |
+/// | 89 | bytes of the session id; 0 for none |
+/// | 90..96 | reserved, zero |
+/// | 96..160 | session id in UTF-8 |
+/// | 160..256 | metadata of the data type, zero behind its end |
+///
+/// Metadata of audio: sample rate (4 bytes), channels (2), format (1), layout (1). Video: width
+/// (4), height (4), frames per second (a 4-byte float), format (1). Text: encoding and language, 16
+/// bytes each: a length (1) and up to 15 bytes. Tensor: element type (1), rank (1), eight
+/// dimensions (8 each). JSON and binary have none.
+///
+/// A newer minor version may define flags and use what is reserved; a reader of this one then still
+/// understands the rest. Anything else is a new major version, which is refused.
+///
+/// ```
+/// use rm_core::{DataHeader, DataMetadata, WireHeader};
+/// use zerocopy::{FromBytes, IntoBytes};
+///
+/// let header = DataHeader::new(DataMetadata::utf8(), 5);
+/// let wire = WireHeader::encode(&header)?;
+/// assert_eq!(wire.as_bytes().len(), 256);
+///
+/// let received = WireHeader::read_from_bytes(wire.as_bytes()).expect("it has 256 bytes");
+/// assert_eq!(received.decode()?, header);
+/// # Ok::<(), rm_core::WireError>(())
+/// ```
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct WireHeader {
@@ -159,8 +211,12 @@ fn nanos(field: &'static str, time: SystemTime) -> Result<u64, WireError> {
         .ok_or(WireError::BadTime { field })
 }
 
-fn time(nanos: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
+/// As [`nanos`], but never 0, which stands for no deadline.
+fn deadline_nanos(deadline: SystemTime) -> Result<u64, WireError> {
+    match nanos("deadline", deadline)? {
+        0 => Err(WireError::BadTime { field: "deadline" }),
+        nanos => Ok(nanos),
+    }
 }
 
 /// Puts `text` into the front of `place`; its length has been checked by then.
@@ -297,10 +353,7 @@ impl WireHeader {
             reserved: U32::ZERO,
             timestamp_ns: nanos("timestamp", header.timestamp)?.into(),
             sent_ns: U64::ZERO,
-            deadline_ns: header
-                .deadline
-                .map_or(Ok(0), |deadline| nanos("deadline", deadline))?
-                .into(),
+            deadline_ns: header.deadline.map_or(Ok(0), deadline_nanos)?.into(),
             correlation_id: header.correlation_id.into(),
             trace_id: header.trace.trace_id,
             span_id: header.trace.span_id,
@@ -330,6 +383,9 @@ impl WireHeader {
                 supported: VERSION_MAJOR,
             });
         }
+        if usize::from(self.header_len.get()) != WIRE_HEADER_LEN {
+            return Err(WireError::BadHeaderLen { found: self.header_len.get() });
+        }
         let kind = MessageKind::from_code(self.kind)
             .ok_or(WireError::UnknownCode { field: "kind", code: self.kind })?;
         let data_type = DataType::from_code(self.data_type)
@@ -344,12 +400,12 @@ impl WireHeader {
             data_type,
             payload_size: self.payload_size.get(),
             session_id,
-            timestamp: time(self.timestamp_ns.get()),
+            timestamp: from_nanos(self.timestamp_ns.get()),
             metadata: decode_metadata(data_type, &self.metadata)?,
             kind,
             sequence: self.sequence.get(),
             epoch: self.epoch.get(),
-            deadline: Some(self.deadline_ns.get()).filter(|ns| *ns != 0).map(time),
+            deadline: Some(self.deadline_ns.get()).filter(|ns| *ns != 0).map(from_nanos),
             correlation_id: self.correlation_id.get(),
             trace: TraceContext {
                 trace_id: self.trace_id,
@@ -370,6 +426,11 @@ impl WireHeader {
         self.sent_ns = sent_ns.into();
     }
 
+    /// Moves the timestamp up to the latest that `stamp` has admitted, if it is earlier.
+    pub fn clamp_timestamp(&mut self, stamp: &MonotonicStamp) {
+        self.timestamp_ns = stamp.admit_ns(self.timestamp_ns.get()).into();
+    }
+
     /// When the message was sent, in nanoseconds of the machine's monotonic clock.
     pub fn sent_ns(&self) -> u64 {
         self.sent_ns.get()
@@ -383,116 +444,4 @@ impl std::fmt::Debug for WireHeader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn metadata() -> impl Strategy<Value = DataMetadata> {
-        let tag = "[a-z0-9-]{1,15}";
-        prop_oneof![
-            (1_u32.., 1_u16.., 0..AudioFormat::ALL.len(), 0..2_usize).prop_map(
-                |(rate, channels, f, l)| {
-                    DataMetadata::Audio {
-                        sample_rate: rate,
-                        channels,
-                        format: AudioFormat::ALL[f],
-                        layout: AudioLayout::ALL[l],
-                    }
-                }
-            ),
-            (1_u32.., 1_u32.., 0..VideoFormat::ALL.len(), 0.0_f32..1e6).prop_map(
-                |(width, height, f, fps)| {
-                    DataMetadata::Video { width, height, format: VideoFormat::ALL[f], fps }
-                }
-            ),
-            (tag, proptest::option::of(tag))
-                .prop_map(|(encoding, language)| DataMetadata::Text { encoding, language }),
-            (proptest::collection::vec(any::<usize>(), 0..=8), 0..TensorType::ALL.len())
-                .prop_map(|(shape, t)| DataMetadata::Tensor { shape, dtype: TensorType::ALL[t] }),
-            Just(DataMetadata::Json),
-            Just(DataMetadata::Binary),
-        ]
-    }
-
-    prop_compose! {
-        fn header()(
-            metadata in metadata(),
-            payload_size: u32,
-            session in proptest::option::of("[a-z0-9_-]{1,64}"),
-            timestamp_ns: u64,
-            kind in 0..MessageKind::ALL.len(),
-            sequence: u64,
-            epoch: u32,
-            deadline_ns in proptest::option::of(1..u64::MAX),
-            correlation_id: u64,
-            trace_id: [u8; 16],
-            span_id: [u8; 8],
-            flags: u8,
-        ) -> DataHeader {
-            DataHeader {
-                session_id: session.map(|id| SessionId::new(id).unwrap()),
-                timestamp: time(timestamp_ns),
-                kind: MessageKind::ALL[kind],
-                sequence,
-                epoch,
-                deadline: deadline_ns.map(time),
-                correlation_id,
-                trace: TraceContext { trace_id, span_id, flags },
-                ..DataHeader::new(metadata, payload_size)
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_header_round_trips(header in header()) {
-            let wire = WireHeader::encode(&header).unwrap();
-            let copy = WireHeader::read_from_bytes(wire.as_bytes()).unwrap();
-            prop_assert_eq!(copy.decode().unwrap(), header);
-        }
-
-        #[test]
-        fn any_bytes_decode_or_give_a_typed_error(
-            bytes in proptest::collection::vec(any::<u8>(), 256),
-            honest_start: bool,
-        ) {
-            let mut bytes = bytes;
-            if honest_start {
-                bytes[..5].copy_from_slice(b"RMDH\x01");
-                bytes[8] %= 4;
-                bytes[9] = bytes[9] % 6 + 1;
-            }
-            let wire = WireHeader::read_from_bytes(&bytes).unwrap();
-            if let Ok(header) = wire.decode() {
-                prop_assert!(WireHeader::encode(&header).is_ok());
-            }
-        }
-    }
-
-    #[test]
-    fn a_newer_minor_version_and_unknown_flags_are_accepted_and_a_newer_major_is_refused() {
-        let mut wire = WireHeader::encode(&DataHeader::new(DataMetadata::Json, 2)).unwrap();
-        wire.version_minor = 9;
-        wire.flags = U16::new(0x8000);
-        assert!(wire.decode().is_ok());
-        wire.version_major = 2;
-        let refused = WireError::UnsupportedVersion { found: 2, supported: 1 };
-        assert_eq!(wire.decode(), Err(refused));
-        wire.magic = *b"XXXX";
-        assert_eq!(wire.decode(), Err(WireError::BadMagic { found: *b"XXXX" }));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_not_truncated() {
-        let long = DataMetadata::Text { encoding: "utf-8".into(), language: Some("x".repeat(16)) };
-        assert!(matches!(
-            WireHeader::encode(&DataHeader::new(long, 0)),
-            Err(WireError::Metadata(MetadataError::TextTooLong { field: "language", .. }))
-        ));
-        let rank9 = DataMetadata::Tensor { shape: vec![1; 9], dtype: TensorType::U8 };
-        assert!(matches!(
-            WireHeader::encode(&DataHeader::new(rank9, 1)),
-            Err(WireError::Metadata(MetadataError::RankTooHigh { rank: 9, max: 8 }))
-        ));
-    }
-}
+mod tests;
