@@ -8,33 +8,25 @@
 //! copied. Run by `cargo xtask bench round_trip`.
 
 use std::path::Path;
-use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use benches::{SIZES, Times, python, python_folder, run_python};
-use iceoryx2::port::publisher::Publisher as RawPublisher;
-use iceoryx2::port::subscriber::Subscriber as RawSubscriber;
-use iceoryx2::prelude::*;
+use benches::raw::{Raw, RawIpc};
+use benches::{SIZES, Times, child, python, python_folder, raw, run_python};
 use rm_bridge::{MultiprocessExecutor, Worker, WorkerConfig, WorkerEvent, WorkerInput, WorkerSpec};
 use rm_core::{AudioFormat, AudioLayout, ChannelId, DataHeader, DataMetadata, NodeId, SessionId};
-use rm_ipc::{BellId, Channel, ChannelOptions, Doorbell, Namespace, Publisher, Ringer, Subscriber};
+use rm_ipc::{ChannelOptions, Doorbell, Namespace, Publisher, SharedMemoryChannel, Subscriber};
 
 const CALLS: u32 = 5_000;
 const LIMIT: Duration = Duration::from_secs(3);
-const RAW_CHILD: &str = "--raw-child";
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, flag, folder, bell] = &args[..]
-        && flag == RAW_CHILD
-    {
-        return raw_child(Path::new(folder), bell);
+    if let Some(role) = child::role()? {
+        return raw::answer(&role);
     }
     let python = python()?;
-    let raw = Raw::start()?;
+    let raw = Raw::<RawIpc>::start()?;
     let touch = Ours::start(&python, "Touch")?;
     let double = Ours::start(&python, "Double")?;
     let baseline = run_python(&python, "baseline.py")?;
@@ -54,7 +46,7 @@ fn main() -> Result<()> {
     );
     let mut medians = Vec::new();
     for (size, name) in SIZES {
-        let raw = raw.measure(size)?;
+        let raw = measure_raw(&raw, size)?;
         let touched = touch.measure(size, size)?;
         let doubled = double.measure(size, size)?;
         let of = |what: &str| -> Result<(f64, f64)> {
@@ -88,11 +80,18 @@ fn main() -> Result<()> {
     double.check()
 }
 
+fn measure_raw(raw: &Raw<RawIpc>, size: usize) -> Result<Times> {
+    let once = || raw.round_trip(size, |bytes| raw::touch(bytes, 1), 1);
+    // Pays for all chunks that the two sides will use.
+    (0..16).try_for_each(|_| once())?;
+    Times::measure(CALLS, LIMIT, once)
+}
+
 /// A worker with a Python node, a channel to it and one back.
 struct Ours {
     to: Publisher,
     from: std::cell::RefCell<Subscriber>,
-    channels: [Channel; 2],
+    channels: [SharedMemoryChannel; 2],
     worker: Worker,
     tokio: tokio::runtime::Runtime,
     answers_are_large: bool,
@@ -104,10 +103,10 @@ impl Ours {
         let namespace = Namespace::create()?;
         let id = |name: &str| ChannelId::new(name);
         let options = ChannelOptions { depth: 4, ..ChannelOptions::default() };
-        let there = Channel::create(&namespace, &id("there")?, options)?;
-        let back = Channel::create(&namespace, &id("back")?, options)?;
+        let there = SharedMemoryChannel::create(&namespace, &id("there")?, options)?;
+        let back = SharedMemoryChannel::create(&namespace, &id("back")?, options)?;
         let bell = Arc::new(Doorbell::create(&namespace)?);
-        let (to, from) = (there.publisher(&bell)?, back.subscribe(&bell)?);
+        let (to, from) = (there.publisher(&bell)?, back.subscriber(&bell)?);
         let config = WorkerConfig {
             session_id: SessionId::new("bench")?,
             node_id: NodeId::new("node")?,
@@ -169,122 +168,8 @@ impl Ours {
             ensure!(back.copied_bytes() == 0, "output was copied");
         }
         println!("copied on the way in: {} bytes of {}", there.copied_bytes(), there.bytes());
-        self.channels.iter().for_each(Channel::close);
+        self.channels.iter().for_each(SharedMemoryChannel::close);
         self.tokio.block_on(self.worker.stop(Duration::from_secs(2)));
         Ok(())
-    }
-}
-
-type Port = iceoryx2::prelude::ipc::Service;
-
-/// Bare iceoryx2 between two processes, with this project's adaptive wake.
-struct Raw {
-    publisher: RawPublisher<Port, [u8], ()>,
-    subscriber: RawSubscriber<Port, [u8], ()>,
-    bell: Doorbell,
-    peer: Ringer,
-    child: Child,
-    _namespace: Namespace,
-}
-
-type RawPorts = (RawPublisher<Port, [u8], ()>, RawSubscriber<Port, [u8], ()>);
-
-fn raw_ports(folder: &Path, names: [&str; 2]) -> Result<RawPorts> {
-    let mut config = Config::default();
-    let id = folder.file_name().and_then(|name| name.to_str()).context("a namespace's folder")?;
-    // Under the namespace's prefix, so that it is removed with it.
-    config.global.prefix = FileName::new(format!("rm{id}_raw").as_bytes())?;
-    let root = folder.to_str().context("the path is UTF-8")?;
-    config.global.set_root_path(&iceoryx2::prelude::Path::new(root.as_bytes())?);
-    let node = NodeBuilder::new()
-        .config(&config)
-        .signal_handling_mode(SignalHandlingMode::Disabled)
-        .create::<Port>()?;
-    let service = |name: &str| -> Result<_> {
-        let name: ServiceName = name.try_into()?;
-        Ok(node
-            .service_builder(&name)
-            .publish_subscribe::<[u8]>()
-            .payload_alignment(Alignment::new(64).context("a power of two")?)
-            .subscriber_max_buffer_size(4)
-            .enable_safe_overflow(false)
-            .open_or_create()?)
-    };
-    let [to, from] = names;
-    let publisher = service(to)?.publisher_builder().initial_max_slice_len(10 << 20).create()?;
-    Ok((publisher, service(from)?.subscriber_builder().create()?))
-}
-
-impl Raw {
-    fn start() -> Result<Self> {
-        let namespace = Namespace::create()?;
-        let (publisher, subscriber) = raw_ports(namespace.folder(), ["there", "back"])?;
-        let bell = Doorbell::create(&namespace)?;
-        let told = namespace.folder().join("child-bell");
-        let id = serde_json::to_string(&bell.id())?;
-        let mut command = Command::new(std::env::current_exe()?);
-        let child = command.arg(RAW_CHILD).arg(namespace.folder()).arg(id).spawn()?;
-        let peer = loop {
-            match std::fs::read(&told).map(|text| serde_json::from_slice::<BellId>(&text)) {
-                Ok(Ok(id)) => break Ringer::open(&namespace, id)?,
-                _ => std::thread::yield_now(),
-            }
-        };
-        Ok(Self { publisher, subscriber, bell, peer, child, _namespace: namespace })
-    }
-
-    fn measure(&self, size: usize) -> Result<Times> {
-        let once = || -> Result<()> {
-            let mut sample = self.publisher.loan_slice_uninit(size)?;
-            sample.payload_mut()[0].write(1);
-            sample.payload_mut()[size - 1].write(1);
-            // Every byte of the chunk is memory of the kernel's, which has a value.
-            #[expect(unsafe_code, reason = "bare iceoryx2 has no other way not to write it all")]
-            // SAFETY: shared memory is initialised by the kernel, and `u8` has no invalid value.
-            let sample = unsafe { sample.assume_init() };
-            sample.send()?;
-            self.peer.ring();
-            let ready = || self.subscriber.has_samples().unwrap_or(true);
-            loop {
-                if let Some(answer) = self.subscriber.receive()? {
-                    ensure!(answer.payload().len() == 4, "wrong answer");
-                    return Ok(());
-                }
-                self.bell.wait(ready, None);
-            }
-        };
-        (0..16).try_for_each(|_| once())?;
-        Times::measure(CALLS, LIMIT, once)
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // The child waits for more for ever.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The other side of [`Raw`]: reads the first and the last byte, answers with four.
-fn raw_child(folder: &Path, bell: &str) -> Result<()> {
-    let namespace = Namespace::open(folder)?;
-    let own = Doorbell::create(&namespace)?;
-    let (publisher, subscriber) = raw_ports(folder, ["back", "there"])?;
-    let peer = Ringer::open(&namespace, serde_json::from_str(bell)?)?;
-    let told = folder.join("child-bell");
-    std::fs::write(folder.join("child-bell.new"), serde_json::to_string(&own.id())?)?;
-    std::fs::rename(folder.join("child-bell.new"), told)?;
-    let sum = AtomicU64::new(0);
-    loop {
-        if let Some(sample) = subscriber.receive()? {
-            let payload = sample.payload();
-            sum.fetch_add(u64::from(payload[0] + payload[payload.len() - 1]), Ordering::Relaxed);
-            let answer = publisher.loan_slice_uninit(4)?;
-            answer.write_from_slice(b"same").send()?;
-            peer.ring();
-        } else {
-            own.wait(|| subscriber.has_samples().unwrap_or(true), None);
-        }
     }
 }

@@ -1,6 +1,11 @@
-//! What the benches share: sizes, timing, the interpreter, tables.
+//! What the benches share: sizes, timing, child processes, bare iceoryx2, the interpreter.
 //!
 //! Main type: [`Times`]. Nothing here is measured itself.
+
+#![deny(unsafe_code)]
+
+pub mod child;
+pub mod raw;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,6 +29,14 @@ pub const SIZES: [(usize, &str); 6] = [
 pub struct Times(Histogram<u64>);
 
 impl Times {
+    /// No times yet.
+    ///
+    /// # Errors
+    /// Never: the precision is a constant.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Histogram::new(3)?))
+    }
+
     /// Calls `work` until `calls` calls or `limit` are over, whichever is first, after as many
     /// unmeasured calls as a tenth of that.
     ///
@@ -41,17 +54,33 @@ impl Times {
                 break;
             }
         }
-        let mut times = Self(Histogram::new(3)?);
+        let mut times = Self::new()?;
         let began = Instant::now();
         for _ in 0..calls {
             let call = Instant::now();
             work()?;
-            times.0.record(u64::try_from(call.elapsed().as_nanos())?)?;
+            times.add(call.elapsed())?;
             if began.elapsed() > limit {
                 break;
             }
         }
         Ok(times)
+    }
+
+    /// Adds one time.
+    ///
+    /// # Errors
+    /// If it exceeds what 64 bits of nanoseconds can say.
+    pub fn add(&mut self, time: Duration) -> Result<()> {
+        Ok(self.0.record(u64::try_from(time.as_nanos())?)?)
+    }
+
+    /// Adds all times of `other`.
+    ///
+    /// # Errors
+    /// Never: the histograms are of the same shape.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        Ok(self.0.add(&other.0)?)
     }
 
     /// Median, in microseconds.
@@ -69,6 +98,18 @@ impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(&format!("{:.1} ({:.1})", self.median_us(), self.p99_us()))
     }
+}
+
+/// The middle one of some figures, which the noise of the others does not move.
+pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.into_iter().collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// One line on a promise.
+pub fn promise(met: bool, text: &str) {
+    println!("{} {text}", if met { "met:   " } else { "MISSED:" });
 }
 
 /// The interpreter that has the wheel: `REMOTEMEDIA_PYTHON`, which `cargo xtask bench` sets.

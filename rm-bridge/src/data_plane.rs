@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rm_core::ChannelId;
 use rm_ipc::{
-    Channel, ChannelError, ChannelOptions, Doorbell, Namespace, NamespaceError, Publisher,
-    Subscriber, WakeError,
+    ChannelError, ChannelOptions, Doorbell, Namespace, NamespaceError, Publisher,
+    SharedMemoryChannel, Subscriber, WakeError,
 };
 
 /// Why a session's shared memory cannot be set up.
@@ -30,7 +30,7 @@ pub enum DataPlaneError {
 /// The shared memory of one session. Dropping it removes it.
 #[derive(Debug)]
 pub struct DataPlane {
-    channels: Vec<Channel>,
+    channels: Vec<SharedMemoryChannel>,
     namespace: Namespace,
 }
 
@@ -52,7 +52,7 @@ impl DataPlane {
         id: &ChannelId,
         options: ChannelOptions,
     ) -> Result<(), DataPlaneError> {
-        self.channels.push(Channel::create(&self.namespace, id, options)?);
+        self.channels.push(SharedMemoryChannel::create(&self.namespace, id, options)?);
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl DataPlane {
         channel: usize,
         bell: &Arc<Doorbell>,
     ) -> Result<Subscriber, DataPlaneError> {
-        Ok(self.channels[channel].subscribe(bell)?)
+        Ok(self.channels[channel].subscriber(bell)?)
     }
 
     /// Payload bytes that were copied into a channel, instead of being made in it.
@@ -109,7 +109,7 @@ impl DataPlane {
 
     /// Closes all channels: everybody who waits on one is woken and told.
     pub fn close(&self) {
-        self.channels.iter().for_each(Channel::close);
+        self.channels.iter().for_each(SharedMemoryChannel::close);
     }
 
     /// Removes all of its files and shared memory. What is still mapped stays readable.

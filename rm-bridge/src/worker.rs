@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use rm_core::{DataHeader, MessageKind, RuntimeData, SessionId};
 use rm_ipc::{
-    Channel, ChannelError, Doorbell, Latencies, LoanError, Namespace, NamespaceError, PublishError,
-    Publisher, ReceiveError, Ringer, SampleMut, SampleMutUninit, Subscriber, WakeError,
+    ChannelError, Doorbell, Latencies, LoanError, Namespace, NamespaceError, PublishError,
+    Publisher, ReceiveError, Ringer, SampleMut, SampleMutUninit, SharedMemoryChannel, Subscriber,
+    WakeError,
 };
 use rm_process::ConnectionError;
 use rm_process::child::{self, ChildError, ChildReceiver, ChildSender};
@@ -108,11 +109,11 @@ impl WorkerRuntime {
         };
         let namespace = Namespace::open(&config.namespace)?;
         let bell = Arc::new(Doorbell::create(&namespace)?);
-        let subscribe = |channel| Channel::open(&namespace, channel)?.subscribe(&bell);
+        let subscribe = |channel| SharedMemoryChannel::open(&namespace, channel)?.subscriber(&bell);
         let inputs = config.inputs.iter().map(|input| subscribe(&input.channel));
         let inputs = inputs.map(|subscriber| Ok(Input { subscriber: subscriber?, open: true }));
         let inputs = inputs.collect::<Result<_, ChannelError>>()?;
-        let publish = |channel| Channel::open(&namespace, channel)?.publisher(&bell);
+        let publish = |channel| SharedMemoryChannel::open(&namespace, channel)?.publisher(&bell);
         let publisher = config.output.as_ref().map(publish).transpose()?;
         let stop = Arc::new(AtomicBool::new(false));
         listen(requests, stop.clone(), bell.ringer()).map_err(WorkerRuntimeError::Thread)?;

@@ -63,7 +63,7 @@ struct Pair {
 fn pair() -> Pair {
     let mut plane = DataPlane::create().expect("shared memory");
     let channel = ChannelId::new("b").expect("a short name");
-    let options = ChannelOptions { depth: 2, ..ChannelOptions::default() };
+    let options = ChannelOptions { depth: 2, loopback: true, ..ChannelOptions::default() };
     plane.add_channel(&channel, options).expect("a channel");
     let (sender, output) = mpsc::channel(4);
     let bells = [(); 2].map(|()| plane.doorbell().expect("a doorbell"));

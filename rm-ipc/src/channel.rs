@@ -1,25 +1,26 @@
 //! One channel: a queue of messages with one publisher and several subscribers.
 //!
-//! Main type: [`Channel`], the handle from which ports are made. Who creates a channel closes it;
-//! other processes open it by name.
+//! Main type: [`SharedMemoryChannel`], the handle from which ports are made. Who creates a channel
+//! chooses its options; other processes open it by name.
 
-use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
-use rm_core::{ChannelId, WIRE_HEADER_LEN};
+use rm_core::{ChannelId, IdError, WIRE_HEADER_LEN};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{ControlPage, MAGIC, place};
-use crate::namespace::{IpcService, Namespace, SHM};
-use crate::segment::SharedPage;
-use crate::wake::{BellId, Doorbell, Ringer};
+use crate::control::{ControlPage, MAGIC, MAX_SUBSCRIBERS, flag, place};
+use crate::direct::Bound;
+use crate::namespace::{IpcService, Namespace, NamespaceError};
+use crate::options::{ChannelOptions, Policy};
+use crate::peer::{ChannelRole, ProcessChannelBinding, from_ns};
+use crate::segment::{SharedPage, SharedSlots};
+use crate::shared::{Shared, check_memory, file_name};
+use crate::wake::Doorbell;
 use crate::{Publisher, Subscriber};
-
-pub use crate::control::MAX_SUBSCRIBERS;
 
 /// The header as iceoryx2 carries it: as many bytes as a wire header, of a type that it knows.
 pub(crate) type HeaderBytes = [u64; WIRE_HEADER_LEN / 8];
@@ -27,30 +28,9 @@ pub(crate) type HeaderBytes = [u64; WIRE_HEADER_LEN / 8];
 /// Payloads start at multiples of this, so that any sample type can be viewed in place.
 pub(crate) const PAYLOAD_ALIGNMENT: usize = 64;
 
-/// Shared memory that must be free for the bookkeeping of one more channel or port, in bytes.
-const BOOKKEEPING: u64 = 1 << 20;
-
-/// How much a channel holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChannelOptions {
-    /// Most messages queued for the slowest subscriber, at least 1.
-    pub depth: u32,
-    /// Most bytes queued for the slowest subscriber: a power of two. A single message can never
-    /// be larger. Nothing is reserved for it.
-    pub capacity: usize,
-    /// Most subscribers at a time, from 1 to [`MAX_SUBSCRIBERS`].
-    pub max_subscribers: u32,
-    /// How many messages a subscriber may keep without copies, at least 2; beyond that it is
-    /// given counted copies.
-    pub max_borrowed: u32,
-}
-
-impl Default for ChannelOptions {
-    /// 100 messages, 64 MiB, 4 subscribers, 32 borrowed messages.
-    fn default() -> Self {
-        Self { depth: 100, capacity: 64 << 20, max_subscribers: 4, max_borrowed: 32 }
-    }
-}
+/// Publishers that iceoryx2 is to have room for: the present one, and dead ones whose messages are
+/// still being taken.
+const RAW_PUBLISHERS: usize = 4;
 
 /// Why a channel could not be made, opened or joined.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +62,9 @@ pub enum ChannelError {
         /// Which option.
         name: &'static str,
         /// Its value.
-        value: u32,
+        value: u64,
         /// What would be right.
-        expected: &'static str,
+        expected: String,
     },
     /// The machine has not enough shared memory left.
     #[error("channel {channel} needs {needed} bytes of shared memory, {available} are available")]
@@ -97,14 +77,40 @@ pub enum ChannelError {
         available: u64,
     },
     /// All places of the channel are taken.
-    #[error("channel {channel} has its {limit} {role} already")]
+    #[error("channel {channel} has no place for another {role}; it has {limit}")]
     Full {
         /// Which channel.
         channel: ChannelId,
-        /// `"publisher"` or `"subscribers"`.
-        role: &'static str,
+        /// Of what.
+        role: ChannelRole,
         /// How many there can be.
         limit: u32,
+    },
+    /// This process has the other part in the channel already.
+    #[error(
+        "this process is a {role} of channel {channel} already; it cannot publish and subscribe to \
+         one channel, unless that is made with the option loopback"
+    )]
+    OtherRole {
+        /// Which channel.
+        channel: ChannelId,
+        /// What this process is.
+        role: ChannelRole,
+    },
+    /// The file permissions do not let this process have the channel.
+    #[error("channel {channel} is not open to this user")]
+    NotAuthorized {
+        /// Which channel.
+        channel: ChannelId,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The channel's processes have process ids of their own, which mean nothing here.
+    #[error("channel {channel} belongs to another process-id namespace; share it, as in one pod")]
+    OtherPidNamespace {
+        /// Which channel.
+        channel: ChannelId,
     },
     /// The channel is closed, or its namespace has been removed.
     #[error("channel {channel} is closed")]
@@ -127,18 +133,30 @@ pub enum ChannelError {
         #[source]
         source: std::io::Error,
     },
-    /// iceoryx2 refused.
-    #[error("iceoryx2 refused channel {channel}: {message}")]
-    Iceoryx {
-        /// Which channel.
-        channel: ChannelId,
-        /// What it said.
-        message: String,
-    },
+    /// The name cannot be that of a channel.
+    #[error(transparent)]
+    InvalidName(#[from] IdError),
+    /// There is no default namespace.
+    #[error("no namespace for channels")]
+    Namespace(#[from] NamespaceError),
+    /// iceoryx2 refused: which channel, and what it said.
+    #[error("iceoryx2 refused {0}")]
+    IceoryxError(String),
+}
+
+impl ChannelError {
+    pub(crate) fn io(channel: &ChannelId, source: std::io::Error) -> Self {
+        let channel = channel.clone();
+        match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::NotAuthorized { channel, source },
+            _ => Self::Io { channel, source },
+        }
+    }
 }
 
 /// Where a channel is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u32)]
 pub enum ChannelState {
     /// Nobody has joined.
@@ -147,12 +165,12 @@ pub enum ChannelState {
     Active = 1,
     /// The publisher has left; subscribers take what is queued.
     Draining = 2,
-    /// Closed.
+    /// Closed, or left by everybody.
     Destroyed = 3,
 }
 
 impl ChannelState {
-    fn from_code(code: u32) -> Self {
+    pub(crate) fn from_code(code: u32) -> Self {
         match code {
             0 => Self::Created,
             1 => Self::Active,
@@ -162,106 +180,56 @@ impl ChannelState {
     }
 }
 
-/// What every port of one channel in one process shares.
-pub(crate) struct Shared {
-    pub(crate) id: ChannelId,
-    pub(crate) namespace: Namespace,
-    pub(crate) page: Arc<SharedPage<ControlPage>>,
-    pub(crate) service: PortFactory<IpcService, [u8], HeaderBytes>,
-    ringers: Mutex<BTreeMap<u64, Ringer>>,
+/// A channel at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelSnapshot {
+    /// Its name.
+    pub channel_id: ChannelId,
+    /// Its name as text.
+    pub channel_name: String,
+    /// Where it is in its life.
+    pub state: ChannelState,
+    /// Most bytes queued for the slowest subscriber.
+    pub buffer_capacity: usize,
+    /// Bytes queued for the slowest subscriber. Never more than the capacity.
+    pub current_occupancy: usize,
+    /// Messages queued for the slowest subscriber.
+    pub queued: u64,
+    /// Number of publishers: 0 or 1.
+    pub publisher_count: u32,
+    /// Number of subscribers.
+    pub subscriber_count: u32,
+    /// Whether a full channel makes its publisher wait.
+    pub backpressure_enabled: bool,
+    /// Messages sent so far.
+    pub messages: u64,
+    /// Payload bytes sent so far.
+    pub bytes: u64,
+    /// Payload bytes lent and written in place, of those sent.
+    pub lent_bytes: u64,
+    /// Payload bytes copied, on the way in and by subscribers that kept too much.
+    pub copied_bytes: u64,
+    /// Messages dropped by the channel's policy.
+    pub dropped: u64,
+    /// Timestamps that would have gone backwards and were set to the last one instead.
+    pub clamped: u64,
 }
 
-impl Shared {
-    pub(crate) fn state(&self) -> ChannelState {
-        ChannelState::from_code(self.page.state.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn set_state(&self, state: ChannelState) {
-        // A destroyed channel stays so.
-        self.page.state.fetch_max(state as u32, Ordering::AcqRel);
-    }
-
-    /// Rings a peer's doorbell, which is opened at its first use.
-    pub(crate) fn ring(&self, bell: BellId) {
-        let mut ringers = self.ringers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(ringer) = ringers.get(&bell.0) {
-            ringer.ring();
-        } else if let Ok(ringer) = Ringer::open(&self.namespace, bell) {
-            // A bell that is gone has nobody to wake.
-            ringer.ring();
-            // Those who have left are not rung again.
-            let publisher = self.page.publisher.bell.load(Ordering::Relaxed);
-            let bells = self.page.taken().map(|sub| sub.bell.load(Ordering::Relaxed));
-            let present: Vec<u64> = bells.chain([publisher]).collect();
-            ringers.retain(|id, _| present.contains(id));
-            ringers.insert(bell.0, ringer);
-        }
-    }
-
-    pub(crate) fn ring_subscribers(&self) {
-        for sub in self.page.taken() {
-            self.ring(BellId(sub.bell.load(Ordering::Acquire)));
-        }
-    }
-
-    pub(crate) fn ring_publisher(&self) {
-        if self.page.publisher.state.load(Ordering::Acquire) != place::FREE {
-            self.ring(BellId(self.page.publisher.bell.load(Ordering::Acquire)));
-        }
-    }
-
-    pub(crate) fn iceoryx(&self, error: impl std::fmt::Debug) -> ChannelError {
-        ChannelError::Iceoryx { channel: self.id.clone(), message: format!("{error:?}") }
-    }
-}
-
-/// A channel. Clones are handles on the same one.
+/// A channel. Clones are handles on the same one, and cheap.
 #[derive(Clone)]
-pub struct Channel {
+pub struct SharedMemoryChannel {
     pub(crate) shared: Arc<Shared>,
+    /// What the calling process does on the channel without ports of its own.
+    pub(crate) bound: Arc<Bound>,
 }
 
-fn file_name(id: &ChannelId) -> String {
-    format!("channel-{id}")
+/// A number that two process-id namespaces never share, or zero where `/proc` does not tell.
+fn pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
-/// Bytes of shared memory that the machine has left.
-pub(crate) fn available_memory() -> std::io::Result<u64> {
-    let stat = rustix::fs::statvfs(SHM)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Checks that there is room for iceoryx2's bookkeeping, which it writes without asking.
-pub(crate) fn check_memory(channel: &ChannelId) -> Result<(), ChannelError> {
-    let io = |source| ChannelError::Io { channel: channel.clone(), source };
-    let available = available_memory().map_err(io)?;
-    if available < BOOKKEEPING {
-        let (channel, needed) = (channel.clone(), BOOKKEEPING);
-        return Err(ChannelError::SystemLimit { channel, needed, available });
-    }
-    Ok(())
-}
-
-fn check(options: &ChannelOptions) -> Result<(), ChannelError> {
-    let ChannelOptions { depth, capacity, max_subscribers, max_borrowed } = *options;
-    if !capacity.is_power_of_two() {
-        let next = capacity.checked_next_power_of_two().unwrap_or(1 << (usize::BITS - 1));
-        return Err(ChannelError::InvalidCapacity { capacity, next });
-    }
-    let wrong = |name, value, expected| Err(ChannelError::InvalidOption { name, value, expected });
-    if !(1..=65_536).contains(&depth) {
-        return wrong("depth", depth, "1 to 65536 messages");
-    }
-    if !(1..=MAX_SUBSCRIBERS as u32).contains(&max_subscribers) {
-        return wrong("max_subscribers", max_subscribers, "1 to 16");
-    }
-    if !(2..=65_536).contains(&max_borrowed) {
-        return wrong("max_borrowed", max_borrowed, "2 to 65536 messages");
-    }
-    Ok(())
-}
-
-impl Channel {
+impl SharedMemoryChannel {
     /// Makes a channel in `namespace`.
     ///
     /// # Errors
@@ -272,86 +240,116 @@ impl Channel {
         id: &ChannelId,
         options: ChannelOptions,
     ) -> Result<Self, ChannelError> {
-        check(&options)?;
-        let io = |source| ChannelError::Io { channel: id.clone(), source };
+        let options = options.checked()?;
+        let io = |source| ChannelError::io(id, source);
         check_memory(id)?;
         let mut file =
-            namespace.create_file(&file_name(id)).map_err(|error| match error.kind() {
+            namespace.site().create_file(&file_name(id)).map_err(|error| match error.kind() {
                 std::io::ErrorKind::AlreadyExists => {
                     ChannelError::AlreadyExists { channel: id.clone() }
                 }
                 std::io::ErrorKind::NotFound => ChannelError::Closed { channel: id.clone() },
                 _ => io(error),
             })?;
-        // Written, not just sized: a full file system is an error here and not a signal later.
-        file.write_all(&[0; size_of::<ControlPage>()]).map_err(io)?;
-        let page = SharedPage::<ControlPage>::map(&file).map_err(io)?;
-        page.depth.store(options.depth, Ordering::Relaxed);
-        page.capacity.store(options.capacity as u64, Ordering::Relaxed);
-        page.max_subscribers.store(options.max_subscribers, Ordering::Relaxed);
-        page.max_borrowed.store(options.max_borrowed, Ordering::Relaxed);
-        let service = service(namespace, id, |builder| {
-            builder
-                .enable_safe_overflow(false)
-                .history_size(0)
-                .subscriber_max_buffer_size(options.depth as usize)
-                .subscriber_max_borrowed_samples(options.max_borrowed as usize)
-                .max_publishers(1)
-                .max_subscribers(options.max_subscribers as usize)
-                .max_nodes(MAX_SUBSCRIBERS + 2)
-                .create()
-                .map_err(|error| format!("{error:?}"))
-        })
-        .inspect_err(|_| namespace.remove_file(&file_name(id)))?;
-        page.magic.store(MAGIC, Ordering::Release);
-        Ok(Self::new(namespace, id, page, service))
+        let mut made = || {
+            // Written, not just sized: a full file system is an error here and not a signal later.
+            let slots = options.depth as usize * 2;
+            let len = SharedSlots::<ControlPage>::file_len(slots);
+            file.write_all(&vec![0; len]).map_err(io)?;
+            let page = SharedPage::<ControlPage>::map(&file).map_err(io)?;
+            let slots = SharedSlots::map(&file, slots).map_err(io)?;
+            page.depth.store(options.depth, Ordering::Relaxed);
+            page.capacity.store(options.capacity as u64, Ordering::Relaxed);
+            let max_message = options.max_message.unwrap_or(options.capacity);
+            page.max_message.store(max_message as u64, Ordering::Relaxed);
+            page.max_subscribers.store(options.max_subscribers, Ordering::Relaxed);
+            page.max_borrowed.store(options.max_borrowed, Ordering::Relaxed);
+            page.history.store(options.history, Ordering::Relaxed);
+            page.policy.store(options.policy as u32, Ordering::Relaxed);
+            let flags =
+                [(options.loopback, flag::LOOPBACK), (options.persistent, flag::PERSISTENT)];
+            let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
+            page.flags.store(flags, Ordering::Relaxed);
+            page.pid_namespace.store(pid_namespace(), Ordering::Relaxed);
+            let tag = getrandom::u64().map_err(|error| io(std::io::Error::other(error)))?;
+            page.tag.store(tag, Ordering::Relaxed);
+            let service = service(namespace, id, tag, |builder| {
+                builder
+                    .enable_safe_overflow(options.policy.overflows())
+                    .history_size(options.history as usize)
+                    .subscriber_max_buffer_size(options.depth as usize)
+                    .subscriber_max_borrowed_samples(options.max_borrowed as usize)
+                    .max_publishers(RAW_PUBLISHERS)
+                    .max_subscribers(options.max_subscribers as usize)
+                    .max_nodes(MAX_SUBSCRIBERS + RAW_PUBLISHERS + 2)
+                    .create()
+                    .map_err(|error| format!("{error:?}"))
+            })?;
+            page.magic.store(MAGIC, Ordering::Release);
+            Ok(Self::new(namespace, id, page, slots, service))
+        };
+        made().inspect_err(|_| namespace.site().remove_file(&file_name(id)))
     }
 
     /// Opens a channel that another process (or this one) has made.
     ///
     /// # Errors
-    /// [`ChannelError`]: `NotFound`, or `BadControlPage` if what is there is no channel.
+    /// [`ChannelError`]: `NotFound`, `NotAuthorized` if its files are not for this user, or
+    /// `BadControlPage` if what is there is no channel.
     pub fn open(namespace: &Namespace, id: &ChannelId) -> Result<Self, ChannelError> {
-        let channel = || id.clone();
-        let file = namespace.open_file(&file_name(id)).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => ChannelError::NotFound { channel: channel() },
-            _ => ChannelError::Io { channel: channel(), source: error },
-        })?;
+        let file =
+            namespace.site().open_file(&file_name(id)).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => ChannelError::NotFound { channel: id.clone() },
+                _ => ChannelError::io(id, error),
+            })?;
+        let bad = || ChannelError::BadControlPage { channel: id.clone() };
         let page = SharedPage::<ControlPage>::map(&file)
             .ok()
             .filter(|page| page.magic.load(Ordering::Acquire) == MAGIC)
-            .ok_or_else(|| ChannelError::BadControlPage { channel: channel() })?;
-        let service =
-            service(namespace, id, |builder| builder.open().map_err(|error| format!("{error:?}")))?;
-        Ok(Self::new(namespace, id, page, service))
+            .ok_or_else(bad)?;
+        let depth = page.depth.load(Ordering::Relaxed) as usize;
+        // A file that is too short for its depth is refused; so is a depth of nothing.
+        let slots = SharedSlots::map(&file, depth * 2).ok().filter(|_| depth > 0);
+        let slots = slots.ok_or_else(bad)?;
+        let (ours, theirs) = (pid_namespace(), page.pid_namespace.load(Ordering::Relaxed));
+        if ours != 0 && theirs != 0 && ours != theirs {
+            return Err(ChannelError::OtherPidNamespace { channel: id.clone() });
+        }
+        let tag = page.tag.load(Ordering::Relaxed);
+        let service = service(namespace, id, tag, |builder| {
+            builder.open().map_err(|error| format!("{error:?}"))
+        })?;
+        Ok(Self::new(namespace, id, page, slots, service))
     }
 
     fn new(
         namespace: &Namespace,
         id: &ChannelId,
         page: SharedPage<ControlPage>,
-        service: PortFactory<IpcService, [u8], HeaderBytes>,
+        slots: SharedSlots<ControlPage>,
+        service: Service,
     ) -> Self {
-        let (id, namespace, page) = (id.clone(), namespace.clone(), Arc::new(page));
-        Self {
-            shared: Arc::new(Shared { id, namespace, page, service, ringers: Mutex::default() }),
-        }
+        let shared = Shared::new(id.clone(), namespace.clone(), page, slots, service);
+        Self { shared: Arc::new(shared), bound: Arc::default() }
     }
 
     /// Joins as the publisher. It waits for room on `bell`, on which its thread waits for other
     /// things as well.
     ///
     /// # Errors
-    /// [`ChannelError`]: `Full` if there is a publisher, `Closed` if the channel is.
+    /// [`ChannelError`]: `Full` if there is a publisher, `OtherRole` if this process subscribes,
+    /// `Closed` if the channel is.
     pub fn publisher(&self, bell: &Arc<Doorbell>) -> Result<Publisher, ChannelError> {
         Publisher::join(self.shared.clone(), bell.clone())
     }
 
-    /// Joins as a subscriber, which gets every message sent from now on. It waits on `bell`.
+    /// Joins as a subscriber, which gets every message sent from now on, after the history if the
+    /// channel keeps one. It waits on `bell`.
     ///
     /// # Errors
-    /// [`ChannelError`]: `Full` if all places are taken, `Closed` if the channel is.
-    pub fn subscribe(&self, bell: &Arc<Doorbell>) -> Result<Subscriber, ChannelError> {
+    /// [`ChannelError`]: `Full` if all places are taken, `OtherRole` if this process publishes,
+    /// `Closed` if the channel is.
+    pub fn subscriber(&self, bell: &Arc<Doorbell>) -> Result<Subscriber, ChannelError> {
         Subscriber::join(self.shared.clone(), bell.clone())
     }
 
@@ -367,30 +365,122 @@ impl Channel {
         &self.shared.id
     }
 
+    /// Its name.
+    pub fn channel_id(&self) -> &ChannelId {
+        &self.shared.id
+    }
+
+    /// Its name as text.
+    pub fn channel_name(&self) -> &str {
+        self.shared.id.as_str()
+    }
+
     /// Where it is in its life.
     pub fn state(&self) -> ChannelState {
         self.shared.state()
     }
 
+    /// The options that it was made with, as they took effect.
+    pub fn options(&self) -> ChannelOptions {
+        let page = &self.shared.page;
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        ChannelOptions {
+            depth: page.depth.load(Ordering::Relaxed),
+            capacity: self.buffer_capacity(),
+            max_message: Some(size(page.max_message.load(Ordering::Relaxed))),
+            max_subscribers: page.max_subscribers.load(Ordering::Relaxed),
+            max_borrowed: page.max_borrowed.load(Ordering::Relaxed),
+            history: page.history.load(Ordering::Relaxed),
+            policy: self.shared.policy,
+            loopback: page.has(flag::LOOPBACK),
+            persistent: page.has(flag::PERSISTENT),
+        }
+    }
+
+    /// Most bytes queued for the slowest subscriber.
+    pub fn buffer_capacity(&self) -> usize {
+        usize::try_from(self.shared.page.capacity.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Payload bytes queued for the slowest subscriber now. Never more than the capacity.
+    pub fn current_occupancy(&self) -> usize {
+        usize::try_from(self.shared.queued().1).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a full channel makes its publisher wait.
+    pub fn backpressure_enabled(&self) -> bool {
+        self.shared.policy == Policy::Block
+    }
+
+    /// Number of publishers now: 0 or 1.
+    pub fn publisher_count(&self) -> u32 {
+        u32::from(self.shared.page.publisher.state.load(Ordering::Acquire) != place::FREE)
+    }
+
     /// Number of subscribers now.
-    pub fn subscriber_count(&self) -> usize {
-        self.shared.page.taken().count()
+    pub fn subscriber_count(&self) -> u32 {
+        u32::try_from(self.shared.page.taken().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Which processes are on the channel now, the publisher first, and since when.
+    pub fn bindings(&self) -> Vec<ProcessChannelBinding> {
+        let page = &self.shared.page;
+        let subscribers = page.places().map(|sub| (ChannelRole::Subscriber, &sub.place));
+        let all = std::iter::once((ChannelRole::Publisher, &page.publisher.place));
+        let bindings = all.chain(subscribers).filter_map(|(role, place)| {
+            let holder = place.holder()?;
+            // One that has just died may not be buried yet.
+            let lives = holder == self.shared.own || matches!(holder.open(), Ok(Some(_)) | Err(_));
+            lives.then(|| ProcessChannelBinding {
+                process_id: holder.pid(),
+                channel_id: self.shared.id.clone(),
+                role,
+                connected_at: from_ns(place.since_ns()),
+            })
+        });
+        bindings.collect()
+    }
+
+    /// All of that at one moment.
+    pub fn snapshot(&self) -> ChannelSnapshot {
+        let (queued, occupancy) = self.shared.queued();
+        ChannelSnapshot {
+            channel_id: self.shared.id.clone(),
+            channel_name: self.channel_name().to_owned(),
+            state: self.state(),
+            buffer_capacity: self.buffer_capacity(),
+            current_occupancy: usize::try_from(occupancy).unwrap_or(usize::MAX),
+            queued,
+            publisher_count: self.publisher_count(),
+            subscriber_count: self.subscriber_count(),
+            backpressure_enabled: self.backpressure_enabled(),
+            messages: self.messages(),
+            bytes: self.bytes(),
+            lent_bytes: self.lent_bytes(),
+            copied_bytes: self.copied_bytes(),
+            dropped: self.dropped(),
+            clamped: self.clamped(),
+        }
     }
 
     /// Messages queued for the slowest subscriber now.
     pub fn queued(&self) -> u64 {
-        let published = self.shared.page.publisher.published.load(Ordering::Acquire);
-        published.saturating_sub(self.shared.page.taken_by_all().unwrap_or(published))
+        self.shared.queued().0
     }
 
     /// Messages sent so far.
     pub fn messages(&self) -> u64 {
-        self.shared.page.publisher.published.load(Ordering::Acquire)
+        self.shared.page.publisher.messages.load(Ordering::Acquire)
     }
 
     /// Payload bytes sent so far.
     pub fn bytes(&self) -> u64 {
         self.shared.page.publisher.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Payload bytes sent so far that were written where they are read.
+    pub fn lent_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.bytes_copied_in())
     }
 
     /// Payload bytes that were copied on the way in.
@@ -404,11 +494,26 @@ impl Channel {
         let by_subscribers = subscribers.map(|sub| sub.copied_bytes.load(Ordering::Relaxed));
         by_subscribers.fold(self.bytes_copied_in(), u64::wrapping_add)
     }
+
+    /// Messages that the channel's policy has dropped so far: the oldest ones once for each
+    /// subscriber that did not get them, when it takes a later one; the newest once. Zero under
+    /// [`Policy::Block`].
+    pub fn dropped(&self) -> u64 {
+        self.shared.page.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Timestamps that would have gone backwards and were set to the last one instead.
+    pub fn clamped(&self) -> u64 {
+        self.shared.page.publisher.clamped.load(Ordering::Relaxed)
+    }
 }
 
-impl std::fmt::Debug for Channel {
+impl std::fmt::Debug for SharedMemoryChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("id", self.id()).field("state", &self.state()).finish()
+        f.debug_struct("SharedMemoryChannel")
+            .field("id", self.id())
+            .field("state", &self.state())
+            .finish()
     }
 }
 
@@ -419,10 +524,14 @@ type Service = PortFactory<IpcService, [u8], HeaderBytes>;
 fn service(
     namespace: &Namespace,
     id: &ChannelId,
+    tag: u64,
     finish: impl FnOnce(Builder) -> Result<Service, String>,
 ) -> Result<Service, ChannelError> {
-    let iceoryx = |message| ChannelError::Iceoryx { channel: id.clone(), message };
-    let name: ServiceName = id.as_str().try_into().map_err(|e| iceoryx(format!("{e:?}")))?;
+    let refused = |message| ChannelError::IceoryxError(format!("channel {id}: {message}"));
+    let name: ServiceName = format!("{id}.{tag:016x}")
+        .as_str()
+        .try_into()
+        .map_err(|error| refused(format!("{error:?}")))?;
     let alignment = Alignment::new(PAYLOAD_ALIGNMENT).expect("64 is a power of two");
     namespace
         .with_node(|node| {
@@ -431,7 +540,7 @@ fn service(
                 .publish_subscribe::<[u8]>()
                 .user_header::<HeaderBytes>()
                 .payload_alignment(alignment);
-            finish(builder).map_err(iceoryx)
+            finish(builder).map_err(refused)
         })
         .unwrap_or_else(|| Err(ChannelError::Closed { channel: id.clone() }))
 }

@@ -4,16 +4,18 @@
 //! sent, each subscriber up to where it has taken them, and the difference is what is queued. Both
 //! sides read the other's counters as hostile: a wild value can stall its own channel, nothing more.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::handover;
+use crate::peer::Identity;
 use crate::wake::BellId;
 
 /// Most subscribers of one channel.
 pub const MAX_SUBSCRIBERS: usize = 16;
 
-pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"RMC1");
+pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"RMC2");
 
 /// States of a subscriber's or the publisher's place.
 pub(crate) mod place {
@@ -23,19 +25,72 @@ pub(crate) mod place {
     pub(crate) const ACTIVE: u32 = 2;
 }
 
+/// A place that one port takes: its process's [`Identity`], or zero, and when it was taken.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+pub(crate) struct Holder {
+    owner: AtomicU64,
+    since_ns: AtomicU64,
+}
+
+impl Holder {
+    /// Takes the place, if it is free.
+    pub(crate) fn claim(&self, who: Identity, now_ns: u64) -> bool {
+        let (free, own) = (0, who.code());
+        let claimed =
+            self.owner.compare_exchange(free, own, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if claimed {
+            self.since_ns.store(now_ns, Ordering::Relaxed);
+        }
+        claimed
+    }
+
+    /// Takes the place from a process that has ended. Only one of those who try succeeds, and if it
+    /// ends before it is done, the place is taken from it in turn.
+    pub(crate) fn take_over(&self, dead: Identity, who: Identity) -> bool {
+        let (dead, own) = (dead.code(), who.code());
+        self.owner.compare_exchange(dead, own, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    pub(crate) fn release(&self) {
+        self.owner.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn holder(&self) -> Option<Identity> {
+        Identity::from_code(self.owner.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn since_ns(&self) -> u64 {
+        self.since_ns.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(FromBytes, IntoBytes)]
 #[repr(C, align(64))]
 pub(crate) struct PublisherPlace {
-    /// Messages sent so far.
+    /// Position after the last message that has been sent.
     pub(crate) published: AtomicU64,
+    /// Position after the last message that may have been sent: ahead of `published` only while a
+    /// message is under way, or if its sender died with it.
+    pub(crate) sending: AtomicU64,
+    /// Messages sent so far. Those that were dropped before sending have positions, but do not count.
+    pub(crate) messages: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
-    pub(crate) bell: AtomicU64,
-    /// The publisher waits for room and is to be woken when some is made.
-    pub(crate) waiting: AtomicU32,
+    pub(crate) clamped: AtomicU64,
+    /// Set while a thread, or a task, of the publisher waits for room.
+    pub(crate) thread_waits: AtomicU32,
+    pub(crate) task_waits: AtomicU32,
     pub(crate) state: AtomicU32,
-    pub(crate) pid: AtomicU32,
-    reserved: [AtomicU32; 5],
+    reserved: AtomicU32,
+    /// Where its waiting thread, its waiting tasks and the attendant of its process are rung.
+    pub(crate) bell: AtomicU64,
+    pub(crate) task_bell: AtomicU64,
+    pub(crate) attendant_bell: AtomicU64,
+    pub(crate) place: Holder,
+    /// Position at which the present publisher began.
+    pub(crate) began: AtomicU64,
+    reserved_tail: [AtomicU64; 2],
 }
 
 #[derive(FromBytes, IntoBytes)]
@@ -45,11 +100,11 @@ pub(crate) struct SubscriberPlace {
     pub(crate) position: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
     pub(crate) bell: AtomicU64,
+    pub(crate) place: Holder,
     pub(crate) state: AtomicU32,
-    pub(crate) pid: AtomicU32,
     /// Counts who has had this place, so that two of them are not taken for one.
     pub(crate) generation: AtomicU32,
-    reserved: [AtomicU32; 7],
+    reserved: [AtomicU64; 2],
 }
 
 /// Who is connected at a moment: the generation of each place, zero where nobody is.
@@ -60,21 +115,50 @@ pub(crate) type Connected = [u32; MAX_SUBSCRIBERS];
 pub(crate) struct ControlPage {
     pub(crate) magic: AtomicU32,
     pub(crate) state: AtomicU32,
+    /// Counts who has joined: whoever sees it move looks at the places again.
+    pub(crate) joins: AtomicU32,
+    /// Counts the subscribers that died in their places.
+    pub(crate) buried: AtomicU32,
     pub(crate) depth: AtomicU32,
     pub(crate) max_subscribers: AtomicU32,
     pub(crate) max_borrowed: AtomicU32,
-    reserved: AtomicU32,
+    pub(crate) history: AtomicU32,
+    pub(crate) policy: AtomicU32,
+    pub(crate) flags: AtomicU32,
     pub(crate) capacity: AtomicU64,
-    reserved_tail: [AtomicU32; 8],
+    pub(crate) max_message: AtomicU64,
+    /// Tells a channel from others that had its name before.
+    pub(crate) tag: AtomicU64,
+    /// Messages dropped by the channel's policy.
+    pub(crate) dropped: AtomicU64,
+    /// The process-id namespace that all processes on the channel share, or zero.
+    pub(crate) pid_namespace: AtomicU64,
+    /// The last publisher that died, while messages of it may be queued.
+    pub(crate) mourned: AtomicU64,
+    reserved: [AtomicU64; 5],
     pub(crate) publisher: PublisherPlace,
     pub(crate) subscribers: [SubscriberPlace; MAX_SUBSCRIBERS],
 }
 
+/// Bits of [`ControlPage::flags`].
+pub(crate) mod flag {
+    pub(crate) const LOOPBACK: u32 = 1;
+    pub(crate) const PERSISTENT: u32 = 2;
+}
+
 impl ControlPage {
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// The places that can be taken.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &SubscriberPlace> {
+        self.subscribers.iter().take(self.max_subscribers.load(Ordering::Relaxed) as usize)
+    }
+
+    /// The places of those who count for backpressure.
     pub(crate) fn taken(&self) -> impl Iterator<Item = &SubscriberPlace> {
-        let places = self.max_subscribers.load(Ordering::Relaxed) as usize;
-        let taken = |sub: &&SubscriberPlace| sub.state.load(Ordering::Acquire) != place::FREE;
-        self.subscribers.iter().take(places).filter(taken)
+        self.places().filter(|sub| sub.state.load(Ordering::Acquire) != place::FREE)
     }
 
     /// Position up to which every subscriber has taken the messages; `None` without subscribers.
@@ -85,8 +169,7 @@ impl ControlPage {
     /// Who is connected now.
     pub(crate) fn connected(&self) -> Connected {
         let mut connected = Connected::default();
-        let places = self.max_subscribers.load(Ordering::Relaxed) as usize;
-        for (sub, generation) in self.subscribers.iter().zip(&mut connected).take(places) {
+        for (sub, generation) in self.places().zip(&mut connected) {
             if sub.state.load(Ordering::Acquire) == place::ACTIVE {
                 *generation = sub.generation.load(Ordering::Relaxed);
             }
@@ -99,25 +182,34 @@ impl ControlPage {
         self.taken().any(|sub| sub.state.load(Ordering::Acquire) == place::ACTIVE)
     }
 
+    /// Whether messages of `dead`, a publisher, have not all been taken.
+    pub(crate) fn mourns(&self, dead: Identity) -> bool {
+        let is_dead = self.mourned.load(Ordering::Acquire) == dead.code()
+            || self.publisher.place.holder() == Some(dead);
+        is_dead && self.has_queued()
+    }
+
     /// Whether some subscriber has not taken everything.
     pub(crate) fn has_queued(&self) -> bool {
         let published = self.publisher.published.load(Ordering::Acquire);
         self.taken_by_all().is_some_and(|taken| taken < published)
     }
 
-    /// Moves a subscriber's position, and tells whether the publisher is waiting for that.
-    pub(crate) fn advance(&self, sub: &SubscriberPlace, position: u64) -> Option<BellId> {
+    /// Moves a subscriber's position. Gives the publisher's bells to ring: those of its waiters.
+    pub(crate) fn advance(&self, sub: &SubscriberPlace, position: u64) -> [Option<BellId>; 2] {
         sub.position.store(position, Ordering::Release);
         self.publisher_to_wake()
     }
 
-    /// The publisher's bell if the publisher waits for room.
+    /// The publisher's bells on which it waits for room.
     ///
-    /// The fence pairs with the one in `Publisher::wait_for_room`: either this side sees that it
-    /// waits, or it sees the room that was made before this call.
-    pub(crate) fn publisher_to_wake(&self) -> Option<BellId> {
-        fence(Ordering::SeqCst);
-        let waits = self.publisher.waiting.load(Ordering::Relaxed) != 0;
-        waits.then(|| BellId(self.publisher.bell.load(Ordering::Acquire)))
+    /// Either this side sees that it waits, or it sees the room that was made before this call.
+    pub(crate) fn publisher_to_wake(&self) -> [Option<BellId>; 2] {
+        let own = &self.publisher;
+        let bell = |bell: &AtomicU64| BellId(bell.load(Ordering::Acquire));
+        let thread = handover::announced(&own.thread_waits).map(|_| bell(&own.bell));
+        // After the same fence.
+        let task_waits = own.task_waits.load(Ordering::Relaxed) != 0;
+        [thread, task_waits.then(|| bell(&own.task_bell))]
     }
 }

@@ -1,30 +1,33 @@
 //! Memory of a channel on its way from loan to sent.
 //!
 //! Main types: [`SampleMutUninit`], which is to be written, and [`SampleMut`], which has been
-//! written and can be sent. Dropping either gives the memory back.
+//! written and can be sent. Dropping either gives the memory back. Both become a [`RuntimeData`] where
+//! they are received; that is what their type parameter says.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rm_core::{DataHeader, MessageKind, MetadataError, RuntimeData, WireError, WireHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::channel::HeaderBytes;
+use crate::channel::{ChannelError, HeaderBytes};
 use crate::namespace::IpcService;
 use crate::publisher::Core;
 use crate::segment;
 
 /// Why memory could not be lent.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoanError {
     /// The message can never fit.
-    #[error("message of {len} bytes can never fit a channel of {capacity} bytes")]
+    #[error("message of {len} bytes can never fit a channel whose messages have {limit} at most")]
     TooLarge {
         /// Bytes asked for.
         len: usize,
         /// Bytes that a message can have.
-        capacity: usize,
+        limit: usize,
     },
     /// There is no shared memory left on the machine, or the process may not have more.
     #[error("no shared memory for {len} bytes: {reason}")]
@@ -46,6 +49,12 @@ pub enum LoanError {
     /// The payload is not what its header says.
     #[error("payload is not what its header says")]
     Payload(#[source] MetadataError),
+    /// Another handle or process is the channel's publisher, or this process subscribes to it.
+    #[error("not the publisher")]
+    NotPublisher(#[source] Arc<ChannelError>),
+    /// The channel could not be joined.
+    #[error("cannot join as the publisher")]
+    Setup(#[source] Arc<ChannelError>),
     /// The channel is closed.
     #[error("channel is closed")]
     Closed,
@@ -64,6 +73,9 @@ pub enum SendError {
     /// iceoryx2 could not deliver although there was room.
     #[error("delivery failed: {0}")]
     Delivery(String),
+    /// The task could not be parked: it runs outside of a tokio runtime with I/O.
+    #[error("cannot wait for room: {0}")]
+    Wait(String),
 }
 
 pub(crate) type RawUninit =
@@ -71,13 +83,14 @@ pub(crate) type RawUninit =
 pub(crate) type Raw = iceoryx2::sample_mut::SampleMut<IpcService, [u8], HeaderBytes>;
 
 /// Lent memory that is to be written. What it holds before that is of no meaning.
-pub struct SampleMutUninit {
+pub struct SampleMutUninit<T = RuntimeData> {
     pub(crate) raw: RawUninit,
     pub(crate) len: usize,
     pub(crate) core: Arc<Core>,
+    pub(crate) _becomes: PhantomData<fn() -> T>,
 }
 
-impl SampleMutUninit {
+impl SampleMutUninit<RuntimeData> {
     /// The memory, aligned to 64 bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut segment::as_bytes_mut(self.raw.payload_mut())[..self.len]
@@ -97,7 +110,7 @@ impl SampleMutUninit {
         header.set_payload_size(len);
         let mut raw = segment::assume_written(self.raw);
         raw.user_header_mut().as_mut_bytes().copy_from_slice(header.as_bytes());
-        Ok(SampleMut { raw, len: self.len, core: self.core })
+        Ok(SampleMut { raw, len: self.len, core: self.core, _becomes: PhantomData })
     }
 
     /// Fills the memory with `payload`, which has to be as long, and counts the copy.
@@ -108,44 +121,97 @@ impl SampleMutUninit {
 }
 
 /// Written memory that can be sent.
-pub struct SampleMut {
+pub struct SampleMut<T = RuntimeData> {
     pub(crate) raw: Raw,
     pub(crate) len: usize,
     pub(crate) core: Arc<Core>,
+    _becomes: PhantomData<fn() -> T>,
 }
 
-impl SampleMut {
+impl SampleMut<RuntimeData> {
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         &self.raw.payload()[..self.len]
     }
 
-    /// Stamps the header with its position and the time of sending.
-    pub(crate) fn stamp(&mut self, sequence: u64, sent_ns: u64) {
+    pub(crate) fn header_mut(&mut self) -> &mut WireHeader {
         let header = self.raw.user_header_mut().as_mut_bytes();
-        let header = WireHeader::mut_from_bytes(header);
-        header
+        WireHeader::mut_from_bytes(header)
             .expect("the header's type has as many bytes as a wire header")
-            .stamp(sequence, sent_ns);
     }
 
-    /// Sends the message, waiting for room (and for a subscriber, if there is none) on the
-    /// publisher's doorbell.
+    /// Sends the message. If the channel is full, it does what its policy says: by default it waits
+    /// for room (and for a subscriber, if there is none) on the publisher's doorbell.
     ///
     /// # Errors
     /// [`SendError::Closed`] if the channel is, or is closed while this waits.
     pub fn send(self) -> Result<(), SendError> {
         let core = self.core.clone();
-        core.send(self, true)
+        core.send(self, None).map_err(TrySendError::into_cause)
     }
 
     /// Sends the message if there is room now.
     ///
     /// # Errors
-    /// [`SendError::Full`] if there is none, [`SendError::Closed`] if the channel is closed.
-    pub fn try_send(self) -> Result<(), SendError> {
+    /// [`TrySendError::Full`] with the message if there is none; `Failed` with
+    /// [`SendError::Closed`] if the channel is closed.
+    pub fn try_send(self) -> Result<(), TrySendError> {
         let core = self.core.clone();
-        core.send(self, false)
+        core.try_send(self)
+    }
+
+    /// Sends the message, waiting for room no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] with the message if there was none in time; otherwise as
+    /// [`try_send`](Self::try_send).
+    pub fn send_timeout(self, timeout: Duration) -> Result<(), TrySendError> {
+        // A time that no clock can show is no limit.
+        let deadline = Instant::now().checked_add(timeout);
+        let core = self.core.clone();
+        core.send(self, deadline)
+    }
+
+    /// Sends the message; while there is no room, the task is parked. A future that is dropped has
+    /// not sent.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the channel is, or is closed while this waits.
+    #[cfg(feature = "tokio")]
+    pub async fn send_async(self) -> Result<(), SendError> {
+        let core = self.core.clone();
+        core.send_async(self).await
+    }
+}
+
+/// Why a message was not sent by one who would not wait for ever.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// There is no room. The message can be sent later.
+    #[error("channel is full")]
+    Full(Box<SampleMut>),
+    /// It cannot be sent at all.
+    #[error(transparent)]
+    Failed(#[from] SendError),
+}
+
+impl TrySendError {
+    /// The cause alone; a message that it carries is given back unsent.
+    pub fn into_cause(self) -> SendError {
+        match self {
+            Self::Full(_) => SendError::Full,
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl std::fmt::Debug for TrySendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full(sample) => f.debug_tuple("Full").field(&sample.len).finish(),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
     }
 }
 

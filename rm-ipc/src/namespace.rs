@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use iceoryx2::prelude::*;
 use rm_core::RuntimeId;
@@ -17,6 +17,7 @@ use crate::cleanup;
 use crate::control::ControlPage;
 use crate::publisher::RawPublisher;
 use crate::segment::SharedPage;
+use crate::site::Site;
 
 /// Shared memory file system: where POSIX shared memory lives on Linux.
 pub(crate) const SHM: &str = "/dev/shm";
@@ -70,7 +71,7 @@ struct Lingering {
 
 struct Inner {
     id: RuntimeId,
-    folder: PathBuf,
+    site: Arc<Site>,
     node: Mutex<Option<Node<IpcService>>>,
     lingering: Mutex<Vec<Lingering>>,
     /// Locked while the owner lives; `None` where the namespace was opened, not created.
@@ -81,6 +82,15 @@ struct Inner {
 #[derive(Clone)]
 pub struct Namespace {
     inner: Arc<Inner>,
+}
+
+/// A namespace that is not kept alive.
+pub(crate) struct WeakNamespace(Weak<Inner>);
+
+impl WeakNamespace {
+    pub(crate) fn upgrade(&self) -> Option<Namespace> {
+        self.0.upgrade().map(|inner| Namespace { inner })
+    }
 }
 
 /// The folder that holds all namespaces of this user.
@@ -97,7 +107,7 @@ pub(crate) fn lock_path(base: &Path, id: &str) -> PathBuf {
     base.join(format!("{id}.lock"))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -147,25 +157,30 @@ fn take_lock(path: &Path) -> io::Result<Option<File>> {
     Ok(same.then_some(file))
 }
 
-fn make_node(id: &str, folder: &Path) -> Result<Node<IpcService>, NamespaceError> {
-    let iceoryx = |error: String| NamespaceError::Iceoryx(error);
-    // Every failure comes back as a value and is reported as an error of this crate.
-    set_log_level(LogLevel::Fatal);
+fn iceoryx(error: impl std::fmt::Debug) -> NamespaceError {
+    NamespaceError::Iceoryx(format!("{error:?}"))
+}
+
+fn make_site(id: &str, folder: &Path) -> Result<Site, NamespaceError> {
     let mut config = Config::default();
-    config.global.prefix =
-        FileName::new(shm_prefix(id).as_bytes()).map_err(|e| iceoryx(format!("{e:?}")))?;
-    let root = folder.to_str().ok_or_else(|| iceoryx("path is not UTF-8".to_owned()))?;
-    let root =
-        iceoryx2::prelude::Path::new(root.as_bytes()).map_err(|e| iceoryx(format!("{e:?}")))?;
+    config.global.prefix = FileName::new(shm_prefix(id).as_bytes()).map_err(iceoryx)?;
+    let root = folder.to_str().ok_or_else(|| iceoryx("path is not UTF-8"))?;
+    let root = iceoryx2::prelude::Path::new(root.as_bytes()).map_err(iceoryx)?;
     config.global.set_root_path(&root);
     config.global.node.cleanup_dead_nodes_on_creation = false;
     config.global.node.cleanup_dead_nodes_on_destruction = false;
     config.global.service.cleanup_dead_nodes_on_open = false;
+    Ok(Site::new(folder.to_owned(), config))
+}
+
+fn make_node(site: &Site) -> Result<Node<IpcService>, NamespaceError> {
+    // Every failure comes back as a value and is reported as an error of this crate.
+    set_log_level(LogLevel::Fatal);
     NodeBuilder::new()
-        .config(&config)
+        .config(site.config())
         .signal_handling_mode(SignalHandlingMode::Disabled)
         .create::<IpcService>()
-        .map_err(|error| iceoryx(format!("{error:?}")))
+        .map_err(iceoryx)
 }
 
 impl Namespace {
@@ -192,9 +207,13 @@ impl Namespace {
                 Err(error) => return Err(at("create", &lock_path)(error)),
             };
             let folder = base.join(&name);
-            let made = make_folder(&folder).and_then(|()| make_node(&name, &folder));
-            let node = made.inspect_err(|_| cleanup::remove(&base, &name))?;
-            return Ok(Self::new(id, folder, node, Some(lock)));
+            let make = || {
+                make_folder(&folder)?;
+                let site = make_site(&name, &folder)?;
+                Ok((make_node(&site)?, site))
+            };
+            let (node, site) = make().inspect_err(|_| cleanup::remove(&base, &name))?;
+            return Ok(Self::new(id, site, node, Some(lock)));
         }
     }
 
@@ -206,18 +225,25 @@ impl Namespace {
         let not_one = || NamespaceError::NotANamespace { path: folder.to_owned() };
         let name = folder.file_name().and_then(|name| name.to_str()).ok_or_else(not_one)?;
         let id = u64::from_str_radix(name, 16).map_err(|_| not_one())?;
-        if folder.parent() != Some(&base_folder()) || name.len() != 16 {
+        if folder.parent().and_then(Path::parent) != Some(Path::new(SHM)) || name.len() != 16 {
             return Err(not_one());
         }
+        // The folder that it is in may not even be looked into by others than its owner.
+        let base = folder.parent().ok_or_else(not_one)?;
+        check_owner(base)?;
         check_owner(folder)?;
-        let node = make_node(name, folder)?;
-        Ok(Self::new(RuntimeId::new(id), folder.to_owned(), node, None))
+        if base != base_folder() {
+            return Err(not_one());
+        }
+        let site = make_site(name, folder)?;
+        let node = make_node(&site)?;
+        Ok(Self::new(RuntimeId::new(id), site, node, None))
     }
 
-    fn new(id: RuntimeId, folder: PathBuf, node: Node<IpcService>, lock: Option<File>) -> Self {
-        let node = Mutex::new(Some(node));
+    fn new(id: RuntimeId, site: Site, node: Node<IpcService>, lock: Option<File>) -> Self {
+        let (site, node) = (Arc::new(site), Mutex::new(Some(node)));
         let lingering = Mutex::default();
-        Self { inner: Arc::new(Inner { id, folder, node, lingering, lock }) }
+        Self { inner: Arc::new(Inner { id, site, node, lingering, lock }) }
     }
 
     /// Keeps the port of a publisher that has left until its messages are taken.
@@ -230,6 +256,10 @@ impl Namespace {
         lingering.retain(|left| left.page.has_queued());
     }
 
+    pub(crate) fn downgrade(&self) -> WeakNamespace {
+        WeakNamespace(Arc::downgrade(&self.inner))
+    }
+
     /// Its name.
     pub fn id(&self) -> RuntimeId {
         self.inner.id
@@ -237,7 +267,7 @@ impl Namespace {
 
     /// Its folder, by which other processes open it.
     pub fn folder(&self) -> &Path {
-        &self.inner.folder
+        self.inner.site.folder()
     }
 
     /// Removes all files and shared memory of the namespace at once. What is still mapped stays
@@ -253,27 +283,20 @@ impl Namespace {
         node.as_ref().map(use_it)
     }
 
-    pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.inner.folder.join(name))
+    /// Frees what dead processes, and ports that have lingered, have held in iceoryx2.
+    pub(crate) fn clean_up(&self) {
+        lock(&self.inner.lingering).retain(|left| left.page.has_queued());
+        self.inner.site.clean_up();
     }
 
-    pub(crate) fn remove_file(&self, name: &str) {
-        // It goes with the namespace otherwise.
-        let _ = fs::remove_file(self.inner.folder.join(name));
-    }
-
-    pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.inner.folder.join(name))
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.inner.site
     }
 }
 
 impl Inner {
     fn remove(&self) {
+        self.site.leave();
         lock(&self.lingering).clear();
         drop(lock(&self.node).take());
         if self.lock.is_some() {
@@ -290,6 +313,6 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Namespace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Namespace").field("folder", &self.inner.folder).finish()
+        f.debug_struct("Namespace").field("folder", &self.folder()).finish()
     }
 }

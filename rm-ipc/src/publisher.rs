@@ -5,22 +5,25 @@
 //! subscriber makes room. iceoryx2's own blocking delivery is not used: it polls.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
 
-use iceoryx2::port::LoanError as RawLoanError;
+use iceoryx2::port::{LoanError as RawLoanError, SendError as RawSendError};
 use iceoryx2::prelude::*;
-use rm_core::RuntimeData;
+use rm_core::{MonotonicStamp, RuntimeData};
 
-use crate::channel::{
-    ChannelError, ChannelState, HeaderBytes, Shared, available_memory, check_memory,
-};
-use crate::control::{Connected, place};
-use crate::loan::{LoanError, SampleMut, SampleMutUninit, SendError, copy_in};
+use crate::channel::{ChannelError, ChannelState, HeaderBytes};
+use crate::control::{Connected, MAX_SUBSCRIBERS, place};
+use crate::loan::{LoanError, SampleMut, SampleMutUninit, SendError, TrySendError, copy_in};
 use crate::namespace::IpcService;
-use crate::segment;
+use crate::options::Policy;
+use crate::peer::{ChannelRole, to_ns};
+use crate::shared::{Shared, available_memory, check_memory};
 use crate::stats::monotonic_ns;
 use crate::wake::Doorbell;
+use crate::{attendant, handover, segment};
 
 /// Loans that one publisher may hold at once.
 const MAX_LOANS: usize = 8;
@@ -31,7 +34,7 @@ const FIRST_CHUNK: usize = 4096;
 const MARGIN: u64 = 256 << 10;
 
 /// Why data was not published.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
     /// There is no room, and the caller would not wait.
@@ -44,18 +47,39 @@ pub enum PublishError {
         #[source]
         source: LoanError,
     },
+    /// There is no memory to publish it in.
+    #[error("no memory to publish in")]
+    SystemLimit {
+        /// Why.
+        #[source]
+        source: LoanError,
+    },
+    /// Another handle or process is the channel's publisher, or this process subscribes to it.
+    #[error("not the publisher")]
+    NotPublisher(#[source] Arc<ChannelError>),
+    /// The channel could not be joined.
+    #[error("cannot join as the publisher")]
+    Setup(#[source] Arc<ChannelError>),
     /// The channel is closed.
     #[error("channel is closed")]
     ChannelClosed,
     /// iceoryx2 could not deliver although there was room.
     #[error("delivery failed: {0}")]
     Delivery(String),
+    /// The task could not be parked: it runs outside of a tokio runtime with I/O.
+    #[error("cannot wait for room: {0}")]
+    Wait(String),
 }
 
 impl From<LoanError> for PublishError {
     fn from(source: LoanError) -> Self {
         match source {
             LoanError::Closed => Self::ChannelClosed,
+            LoanError::NotPublisher(source) => Self::NotPublisher(source),
+            LoanError::Setup(source) => Self::Setup(source),
+            LoanError::OutOfMemory { .. } | LoanError::TooManyLoans { .. } => {
+                Self::SystemLimit { source }
+            }
             source => Self::InvalidData { source },
         }
     }
@@ -67,7 +91,14 @@ impl From<SendError> for PublishError {
             SendError::Closed => Self::ChannelClosed,
             SendError::Full => Self::ChannelFull,
             SendError::Delivery(message) => Self::Delivery(message),
+            SendError::Wait(message) => Self::Wait(message),
         }
+    }
+}
+
+impl From<TrySendError> for PublishError {
+    fn from(error: TrySendError) -> Self {
+        error.into_cause().into()
     }
 }
 
@@ -82,35 +113,62 @@ struct Populated {
     settled: bool,
 }
 
+/// What is known of the messages under way.
 struct Queue {
-    /// Payload sizes of the messages that not all subscribers have taken, oldest first.
-    sizes: VecDeque<u64>,
-    /// Their sum.
+    /// Positions and payload sizes of those that not all subscribers have taken, oldest first.
+    sizes: VecDeque<(u64, u64)>,
+    /// Sum of the sizes.
     bytes: u64,
     /// Position of the next message.
     next: u64,
+    /// Messages sent so far, those of earlier publishers included.
+    messages: u64,
+    /// Timestamps that earlier publishers have clamped.
+    clamped: u64,
+    /// The count of joins that this has been made for.
+    joins: u32,
 }
 
 impl Queue {
     fn forget_before(&mut self, position: u64) {
-        while self.next.saturating_sub(self.sizes.len() as u64) < position.min(self.next)
-            && !self.sizes.is_empty()
+        while let Some((at, len)) = self.sizes.front()
+            && *at < position
         {
-            self.bytes -= self.sizes.pop_front().unwrap_or_default();
+            self.bytes -= len;
+            self.sizes.pop_front();
         }
     }
+
+    fn push(&mut self, position: u64, len: u64) {
+        self.sizes.push_back((position, len));
+        self.bytes += len;
+    }
+}
+
+/// What is to be done with a message now.
+enum Admission {
+    Send,
+    Wait,
+    Drop,
 }
 
 pub(crate) type RawPublisher = iceoryx2::port::publisher::Publisher<IpcService, [u8], HeaderBytes>;
 
 /// The part of a publisher that its loans keep alive.
 pub(crate) struct Core {
+    /// Dropped before the port.
+    _attended: Option<attendant::Attended>,
     port: Arc<RawPublisher>,
     shared: Arc<Shared>,
     bell: Arc<Doorbell>,
+    /// Held by the thread that waits for room: its round on the page.
+    turn: Mutex<u32>,
     queue: Mutex<Queue>,
     populated: Mutex<Populated>,
     undelivered: AtomicU64,
+    stamp: MonotonicStamp,
+    #[cfg(feature = "tokio")]
+    tasks: crate::task::Turn,
 }
 
 /// The sending end of a channel. Dropping it, and its loans, lets the channel drain.
@@ -122,44 +180,93 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// Gives the publisher's place back if joining does not succeed.
+struct Claim<'a>(Option<&'a Shared>);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.page.publisher.state.store(place::FREE, Ordering::SeqCst);
+            shared.page.publisher.place.release();
+        }
+    }
+}
+
 impl Publisher {
     pub(crate) fn join(shared: Arc<Shared>, bell: Arc<Doorbell>) -> Result<Self, ChannelError> {
         let channel = || shared.id.clone();
+        check_memory(&shared.id)?;
+        let own = &shared.page.publisher;
+        let now = to_ns(SystemTime::now());
+        if !own.place.claim(shared.own, now) {
+            // Its holder may have died without anybody's notice.
+            shared.watch_peers();
+            if !own.place.claim(shared.own, now) {
+                let role = ChannelRole::Publisher;
+                return Err(ChannelError::Full { channel: channel(), role, limit: 1 });
+            }
+        }
+        let mut claim = Claim(Some(&shared));
         if shared.state() >= ChannelState::Draining {
             return Err(ChannelError::Closed { channel: channel() });
         }
-        check_memory(&shared.id)?;
-        let own = &shared.page.publisher;
-        let claim = own.state.compare_exchange(
-            place::FREE,
-            place::JOINING,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        if claim.is_err() {
-            return Err(ChannelError::Full { channel: channel(), role: "publisher", limit: 1 });
-        }
+        shared.check_role(ChannelRole::Publisher)?;
         own.bell.store(bell.id().0, Ordering::Release);
-        own.pid.store(std::process::id(), Ordering::Relaxed);
-        let port = shared
-            .service
-            .publisher_builder()
-            .backpressure_strategy(BackpressureStrategy::DiscardData)
-            .max_loaned_samples(MAX_LOANS)
-            .initial_max_slice_len(FIRST_CHUNK)
-            .allocation_strategy(AllocationStrategy::PowerOfTwo)
-            .create();
-        let port = port.map_err(|error| {
-            own.state.store(place::FREE, Ordering::Release);
-            shared.iceoryx(error)
-        })?;
-        own.state.store(place::ACTIVE, Ordering::Release);
+        own.task_bell.store(0, Ordering::Release);
+        handover::retract(&own.thread_waits);
+        handover::retract(&own.task_waits);
+        shared.page.joins.fetch_add(1, Ordering::AcqRel);
+        own.state.store(place::JOINING, Ordering::Release);
+        let create = || {
+            shared
+                .service
+                .publisher_builder()
+                .backpressure_strategy(BackpressureStrategy::DiscardData)
+                .max_loaned_samples(MAX_LOANS)
+                .initial_max_slice_len(FIRST_CHUNK)
+                .allocation_strategy(AllocationStrategy::PowerOfTwo)
+                .create()
+        };
+        // Dead publishers may fill its places until their messages are taken.
+        let port = create().or_else(|_| {
+            shared.namespace.clean_up();
+            create()
+        });
+        let port = Arc::new(port.map_err(|error| shared.refused(error))?);
+        let keeps_history = shared.page.history.load(Ordering::Relaxed) > 0;
+        let arrivals = keeps_history.then(|| Doorbell::create(&shared.namespace)).transpose();
+        let arrivals = arrivals.map_err(|error| shared.refused(error))?;
+        let arrivals_id = arrivals.as_ref().map_or(0, |bell| bell.id().0);
+        own.attendant_bell.store(arrivals_id, Ordering::Release);
+        let next = own.published.load(Ordering::Acquire).max(own.sending.load(Ordering::Acquire));
+        own.began.store(next, Ordering::Release);
+        let messages = own.messages.load(Ordering::Acquire);
+        let clamped = own.clamped.load(Ordering::Relaxed);
+        let queue = Queue { sizes: VecDeque::new(), bytes: 0, next, messages, clamped, joins: 0 };
+        let attended = arrivals.map(|bell| attendant::attend(&shared, &port, bell)).transpose();
+        let attended = attended.map_err(|error| ChannelError::io(&shared.id, error))?;
+        claim.0 = None;
+        drop(claim);
+        let core = Arc::new(Core {
+            _attended: attended,
+            port,
+            shared,
+            bell,
+            turn: Mutex::default(),
+            queue: Mutex::new(queue),
+            populated: Mutex::default(),
+            undelivered: AtomicU64::new(0),
+            stamp: MonotonicStamp::new(),
+            #[cfg(feature = "tokio")]
+            tasks: crate::task::Turn::default(),
+        });
+        let shared = &core.shared;
+        shared.page.publisher.state.store(place::ACTIVE, Ordering::Release);
         shared.set_state(ChannelState::Active);
-        let next = own.published.load(Ordering::Acquire);
-        let queue = Mutex::new(Queue { sizes: VecDeque::new(), bytes: 0, next });
-        let (populated, undelivered) = (Mutex::default(), AtomicU64::new(0));
-        let core = Core { port: Arc::new(port), shared, bell, queue, populated, undelivered };
-        Ok(Self { core: Arc::new(core) })
+        shared.watch_peers();
+        // They are to watch this process.
+        shared.ring_subscribers();
+        Ok(Self { core })
     }
 
     /// Lends `len` bytes of the channel's memory for writing.
@@ -170,12 +277,13 @@ impl Publisher {
         Core::loan(&self.core, len)
     }
 
-    /// Copies `data` into the channel's memory and sends it, waiting for room (and for a
-    /// subscriber, if there is none) on the doorbell.
+    /// Copies `data` into the channel's memory and sends it. If the channel is full, it does what its
+    /// policy says: by default it waits for room (and for a subscriber, if there is none) on the
+    /// doorbell.
     ///
     /// # Errors
-    /// [`PublishError::InvalidData`] if it can never be carried, `ChannelClosed` if the channel
-    /// is closed, or is while this waits.
+    /// [`PublishError::InvalidData`] if it can never be carried, `SystemLimit` if there is no memory,
+    /// `ChannelClosed` if the channel is closed, or is while this waits.
     pub fn publish(&self, data: &RuntimeData) -> Result<(), PublishError> {
         Ok(copy_in(&self.core, data)?.send()?)
     }
@@ -186,6 +294,29 @@ impl Publisher {
     /// [`PublishError::ChannelFull`] if there is none; otherwise as [`publish`](Self::publish).
     pub fn try_publish(&self, data: &RuntimeData) -> Result<(), PublishError> {
         Ok(copy_in(&self.core, data)?.try_send()?)
+    }
+
+    /// Copies and sends `data`, waiting for room no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`PublishError::ChannelFull`] if there was none in time; otherwise as
+    /// [`publish`](Self::publish).
+    pub fn publish_timeout(
+        &self,
+        data: &RuntimeData,
+        timeout: Duration,
+    ) -> Result<(), PublishError> {
+        Ok(copy_in(&self.core, data)?.send_timeout(timeout)?)
+    }
+
+    /// Copies and sends `data`; while there is no room, the task is parked. A future that is dropped
+    /// has not sent.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    #[cfg(feature = "tokio")]
+    pub async fn publish_async(&self, data: &RuntimeData) -> Result<(), PublishError> {
+        Ok(copy_in(&self.core, data)?.send_async().await?)
     }
 
     /// Messages that iceoryx2 did not deliver to every subscriber although there was room. Zero,
@@ -202,17 +333,13 @@ impl std::fmt::Debug for Publisher {
 }
 
 impl Core {
-    fn capacity(&self) -> u64 {
-        self.shared.page.capacity.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn loan(core: &Arc<Self>, len: usize) -> Result<SampleMutUninit, LoanError> {
-        let capacity = usize::try_from(core.capacity()).unwrap_or(usize::MAX);
-        let capacity = capacity.min(RuntimeData::MAX_PAYLOAD);
-        if len > capacity {
-            return Err(LoanError::TooLarge { len, capacity });
+        let limit = usize::try_from(core.shared.page.max_message.load(Ordering::Relaxed));
+        let limit = limit.unwrap_or(usize::MAX).min(RuntimeData::MAX_PAYLOAD);
+        if len > limit {
+            return Err(LoanError::TooLarge { len, limit });
         }
-        if core.shared.state() >= ChannelState::Draining {
+        if core.is_closed() {
             return Err(LoanError::Closed);
         }
         core.check_memory(len)?;
@@ -223,7 +350,7 @@ impl Core {
         })?;
         core.pay_for(raw.payload_mut())
             .map_err(|errno| LoanError::OutOfMemory { len, reason: errno.to_string() })?;
-        Ok(SampleMutUninit { raw, len, core: core.clone() })
+        Ok(SampleMutUninit { raw, len, core: core.clone(), _becomes: PhantomData })
     }
 
     /// Checks that there is memory left before iceoryx2 writes a header into what may be a chunk
@@ -263,51 +390,140 @@ impl Core {
         self.shared.page.publisher.copied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn has_room(&self, queue: &mut Queue, len: u64) -> bool {
-        let page = &self.shared.page;
+    /// Decides on a message of `len` bytes.
+    fn admit(&self, queue: &mut Queue, len: u64) -> Admission {
+        let (page, policy) = (&self.shared.page, self.shared.policy);
+        let joins = page.joins.load(Ordering::Acquire);
+        if queue.joins != joins {
+            self.look_again(queue, joins);
+        }
         // One who is still joining counts for the room, but would not get the message.
-        let Some(taken) = page.taken_by_all().filter(|_| page.has_connected()) else {
-            return false;
+        let taken = page.taken_by_all().filter(|_| page.has_connected());
+        let Some(taken) = taken else {
+            let is_kept = page.history.load(Ordering::Relaxed) > 0;
+            return match policy {
+                Policy::Block => Admission::Wait,
+                _ if is_kept => Admission::Send,
+                _ => Admission::Drop,
+            };
         };
+        if policy.overflows() {
+            return Admission::Send;
+        }
         queue.forget_before(taken);
         let depth = u64::from(page.depth.load(Ordering::Relaxed));
-        (queue.sizes.len() as u64) < depth && queue.bytes + len <= self.capacity()
+        let capacity = page.capacity.load(Ordering::Relaxed);
+        let fits = queue.bytes.checked_add(len).is_some_and(|bytes| bytes <= capacity);
+        match policy {
+            _ if fits && (queue.sizes.len() as u64) < depth => Admission::Send,
+            Policy::Block => Admission::Wait,
+            _ => Admission::Drop,
+        }
+    }
+
+    /// Finds out about those who have joined: their death is to be noticed, and with a history they
+    /// have messages queued that all others have taken.
+    #[cold]
+    fn look_again(&self, queue: &mut Queue, joins: u32) {
+        queue.joins = joins;
+        self.shared.notice_joins();
+        if self.shared.page.history.load(Ordering::Relaxed) > 0 {
+            (queue.sizes, queue.bytes) = (VecDeque::new(), 0);
+            let recent: Vec<_> = self.shared.recent().collect();
+            recent.into_iter().for_each(|(position, len)| queue.push(position, len));
+        }
     }
 
     fn is_closed(&self) -> bool {
         self.shared.state() == ChannelState::Destroyed
     }
 
-    fn wait_for_room(&self, queue: &mut Queue, len: u64) {
-        let waiting = &self.shared.page.publisher.waiting;
-        waiting.store(1, Ordering::Relaxed);
-        // Pairs with the fence in `ControlPage::publisher_to_wake`.
-        fence(Ordering::SeqCst);
-        self.bell.wait(|| self.is_closed() || self.has_room(queue, len), None);
-        waiting.store(0, Ordering::Relaxed);
+    /// Whether a sender of `len` bytes has something to do other than to wait.
+    pub(crate) fn is_ready(&self, len: u64) -> bool {
+        self.is_closed() || !matches!(self.admit(&mut lock(&self.queue), len), Admission::Wait)
     }
 
-    pub(crate) fn send(&self, mut sample: SampleMut, wait: bool) -> Result<(), SendError> {
-        let page = &self.shared.page;
-        let mut queue = match self.queue.try_lock() {
-            Ok(queue) => queue,
-            // Another thread sends, and perhaps waits for room.
-            Err(TryLockError::WouldBlock) if !wait => return Err(SendError::Full),
-            Err(_) => lock(&self.queue),
-        };
+    /// Waits for room, or for the channel's end; `false` if `deadline` came first.
+    fn wait_for_room(&self, len: u64, deadline: Option<Instant>) -> bool {
+        let mut round = lock(&self.turn);
+        let waits = &self.shared.page.publisher.thread_waits;
+        // Pairs with `ControlPage::publisher_to_wake`.
+        handover::announce(waits, &mut round);
+        let is_ready = self.bell.wait(|| self.is_ready(len), deadline);
+        handover::retract(waits);
+        is_ready
+    }
+
+    pub(crate) fn send(
+        &self,
+        mut sample: SampleMut,
+        deadline: Option<Instant>,
+    ) -> Result<(), TrySendError> {
         let len = sample.len as u64;
-        if !self.has_room(&mut queue, len) {
-            if !wait && !self.is_closed() {
-                return Err(SendError::Full);
+        loop {
+            match self.try_send(sample) {
+                Err(TrySendError::Full(unsent)) => sample = *unsent,
+                done => return done,
             }
-            self.wait_for_room(&mut queue, len);
+            if !self.wait_for_room(len, deadline) {
+                return Err(TrySendError::Full(Box::new(sample)));
+            }
         }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn send_async(&self, mut sample: SampleMut) -> Result<(), SendError> {
+        let len = sample.len as u64;
+        loop {
+            match self.try_send(sample) {
+                Err(TrySendError::Full(unsent)) => sample = *unsent,
+                done => return done.map_err(TrySendError::into_cause),
+            }
+            let own = &self.shared.page.publisher;
+            let is_ready = || self.is_ready(len);
+            let (namespace, bell) = (&self.shared.namespace, &own.task_bell);
+            let waited = self.tasks.wait(namespace, bell, &own.task_waits, is_ready).await;
+            waited.map_err(|error| SendError::Wait(error.to_string()))?;
+        }
+    }
+
+    pub(crate) fn try_send(&self, sample: SampleMut) -> Result<(), TrySendError> {
+        let mut queue = lock(&self.queue);
         if self.is_closed() {
-            return Err(SendError::Closed);
+            return Err(SendError::Closed.into());
         }
+        match self.admit(&mut queue, sample.len as u64) {
+            Admission::Wait => Err(TrySendError::Full(Box::new(sample))),
+            Admission::Send => Ok(self.deliver(&mut queue, sample)?),
+            Admission::Drop => {
+                // It has a position, so that its subscribers see the gap before the next message.
+                queue.next = queue.next.saturating_add(1);
+                self.shared.page.dropped.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn deliver(&self, queue: &mut Queue, mut sample: SampleMut) -> Result<(), SendError> {
+        let page = &self.shared.page;
+        let len = sample.len as u64;
+        let after = queue.next.saturating_add(1);
         let before = page.connected();
-        sample.stamp(queue.next, monotonic_ns());
-        let delivered = sample.raw.send().map_err(|e| SendError::Delivery(format!("{e:?}")))?;
+        let header = sample.header_mut();
+        header.clamp_timestamp(&self.stamp);
+        page.publisher.clamped.store(queue.clamped + self.stamp.clamped(), Ordering::Relaxed);
+        header.stamp(queue.next, monotonic_ns());
+        page.publisher.sending.store(after, Ordering::Release);
+        let delivered = match sample.raw.send() {
+            Ok(delivered) => delivered,
+            // Everybody but a dead subscriber was reached, whose place in iceoryx2 has not been
+            // freed so far.
+            Err(RawSendError::UnableToDeliver) if page.buried.load(Ordering::Relaxed) > 0 => {
+                self.shared.namespace.clean_up();
+                MAX_SUBSCRIBERS
+            }
+            Err(error) => return Err(SendError::Delivery(format!("{error:?}"))),
+        };
         let count = |connected: &Connected| connected.iter().filter(|who| **who != 0).count();
         if delivered < count(&before) {
             // One who left meanwhile is not missed, nor is one who came.
@@ -320,12 +536,15 @@ impl Core {
                 return Err(SendError::Delivery(message));
             }
         }
-        queue.next = queue.next.saturating_add(1);
-        queue.sizes.push_back(len);
-        queue.bytes += len;
+        if !self.shared.policy.overflows() {
+            queue.push(queue.next, len);
+        }
+        self.shared.note(queue.messages, queue.next, len);
+        queue.next = after;
+        queue.messages = queue.messages.saturating_add(1);
         page.publisher.bytes.fetch_add(len, Ordering::Relaxed);
-        page.publisher.published.store(queue.next, Ordering::Release);
-        drop(queue);
+        page.publisher.messages.store(queue.messages, Ordering::Release);
+        page.publisher.published.store(after, Ordering::Release);
         self.shared.ring_subscribers();
         Ok(())
     }
@@ -333,11 +552,13 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.shared.set_state(ChannelState::Draining);
-        self.shared.page.publisher.state.store(place::FREE, Ordering::Release);
+        let own = &self.shared.page.publisher;
         if self.shared.page.has_queued() {
             self.shared.namespace.linger(self.shared.page.clone(), self.port.clone());
         }
+        own.state.store(place::FREE, Ordering::SeqCst);
+        own.place.release();
+        self.shared.settle();
         self.shared.ring_subscribers();
     }
 }

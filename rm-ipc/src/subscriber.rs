@@ -6,17 +6,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use rm_core::{DataError, MessageKind, RuntimeData, WireError, WireHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::channel::{ChannelError, ChannelState, HeaderBytes, Shared, check_memory};
+use crate::channel::{ChannelError, ChannelState, HeaderBytes};
 use crate::control::{SubscriberPlace, place};
 use crate::namespace::IpcService;
+use crate::options::Policy;
+use crate::peer::{ChannelRole, to_ns};
+use crate::shared::{Shared, check_memory};
 use crate::stats::{Latencies, LatencySummary, monotonic_ns};
-use crate::wake::Doorbell;
+use crate::wake::{BellId, Doorbell};
 
 /// Why nothing was received.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -54,6 +57,9 @@ pub enum ReceiveError {
         /// The position that it claims.
         found: u64,
     },
+    /// The task could not be parked: it runs outside of a tokio runtime with I/O.
+    #[error("cannot wait for a message: {0}")]
+    Wait(String),
     /// iceoryx2 could not reach the sender's memory.
     #[error("reception failed: {0}")]
     Reception(String),
@@ -104,6 +110,8 @@ pub struct Subscriber {
     index: usize,
     /// Position of the next message.
     next: u64,
+    /// Position up to which messages were sent before this joined.
+    history_end: u64,
     /// Whether anything has come: before that, a gap is what was sent before this joined.
     started: bool,
     borrowed: Arc<AtomicUsize>,
@@ -111,54 +119,86 @@ pub struct Subscriber {
     copied_bytes: u64,
     bytes: u64,
     missed: u64,
+    dropped: u64,
     invalid: u64,
+}
+
+/// Gives a subscriber's place back if joining does not succeed.
+struct Claim<'a>(Option<&'a SubscriberPlace>);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(own) = self.0 {
+            own.state.store(place::FREE, Ordering::SeqCst);
+            own.place.release();
+        }
+    }
 }
 
 impl Subscriber {
     pub(crate) fn join(shared: Arc<Shared>, bell: Arc<Doorbell>) -> Result<Self, ChannelError> {
-        let channel = || shared.id.clone();
-        if shared.state() >= ChannelState::Draining {
-            return Err(ChannelError::Closed { channel: channel() });
-        }
         check_memory(&shared.id)?;
         let page = &shared.page;
         let limit = page.max_subscribers.load(Ordering::Relaxed);
-        let places = page.subscribers.iter().take(limit as usize);
-        let claim = places.enumerate().find(|(_, sub)| {
-            let (free, joining) = (place::FREE, place::JOINING);
-            sub.state.compare_exchange(free, joining, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let now = to_ns(SystemTime::now());
+        let claim = || page.places().position(|sub| sub.place.claim(shared.own, now));
+        let claimed = claim().or_else(|| {
+            // Some holder may have died without anybody's notice.
+            shared.watch_peers();
+            claim()
         });
-        let Some((index, own)) = claim else {
-            return Err(ChannelError::Full { channel: channel(), role: "subscribers", limit });
+        let Some(index) = claimed else {
+            let (channel, role) = (shared.id.clone(), ChannelRole::Subscriber);
+            return Err(ChannelError::Full { channel, role, limit });
         };
+        let own = &page.subscribers[index];
+        let mut claim = Claim(Some(own));
+        if shared.state() >= ChannelState::Draining {
+            return Err(ChannelError::Closed { channel: shared.id.clone() });
+        }
+        shared.check_role(ChannelRole::Subscriber)?;
         let generation = own.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
         own.generation.store(generation, Ordering::Relaxed);
         own.bell.store(bell.id().0, Ordering::Release);
-        own.pid.store(std::process::id(), Ordering::Relaxed);
+        page.joins.fetch_add(1, Ordering::AcqRel);
+        own.state.store(place::JOINING, Ordering::SeqCst);
         // Counts for backpressure from here on, as if everything sent since were on its way; what
         // is not, because the port was not connected yet, is found out by `try_recv`.
-        let next = page.publisher.published.load(Ordering::Acquire);
+        let published = page.publisher.published.load(Ordering::SeqCst);
+        let history = shared.history();
+        let next = history.unwrap_or(published);
         own.position.store(next, Ordering::Release);
-        let port = shared.service.subscriber_builder().create().map_err(|error| {
-            own.state.store(place::FREE, Ordering::Release);
-            shared.iceoryx(error)
-        })?;
-        own.state.store(place::ACTIVE, Ordering::Release);
+        let create = || shared.service.subscriber_builder().create();
+        // Dead subscribers may fill its places.
+        let port = create().or_else(|_| {
+            shared.namespace.clean_up();
+            create()
+        });
+        let port = Arc::new(port.map_err(|error| shared.refused(error))?);
+        own.state.store(place::ACTIVE, Ordering::SeqCst);
+        claim.0 = None;
+        drop(claim);
         shared.set_state(ChannelState::Active);
+        shared.watch_peers();
         // A publisher that waits for a subscriber has one now.
         shared.ring_publisher();
+        if history.is_some() {
+            shared.ring(BellId(shared.page.publisher.attendant_bell.load(Ordering::Acquire)));
+        }
         Ok(Self {
-            port: Arc::new(port),
+            port,
             shared,
             bell,
             index,
             next,
+            history_end: published,
             started: false,
             borrowed: Arc::default(),
             latencies: Latencies::new(),
             copied_bytes: 0,
             bytes: 0,
             missed: 0,
+            dropped: 0,
             invalid: 0,
         })
     }
@@ -169,7 +209,7 @@ impl Subscriber {
 
     fn advance_to(&mut self, position: u64) {
         self.next = position;
-        if let Some(bell) = self.shared.page.advance(self.own(), position) {
+        for bell in self.shared.page.advance(self.own(), position).into_iter().flatten() {
             self.shared.ring(bell);
         }
     }
@@ -177,7 +217,23 @@ impl Subscriber {
     /// Whether [`try_recv`](Self::try_recv) has something to say: a message, or that the channel
     /// is closed. Cheap: this is what a waiter calls in its spin.
     pub fn is_ready(&self) -> bool {
-        self.published() > self.next || self.shared.state() >= ChannelState::Draining
+        self.shared.notice_joins();
+        self.published() > self.floor()
+            || self.shared.state() >= ChannelState::Draining
+            || self.awaits_history() && self.port.has_samples().unwrap_or(true)
+    }
+
+    /// Position beyond which something must have been published for something to be there.
+    fn floor(&self) -> u64 {
+        if self.awaits_history() { self.history_end } else { self.next }
+    }
+
+    /// Whether the publisher still owes messages from before this joined.
+    fn awaits_history(&self) -> bool {
+        let publisher = &self.shared.page.publisher;
+        self.next < self.history_end
+            && publisher.state.load(Ordering::Acquire) == place::ACTIVE
+            && publisher.began.load(Ordering::Acquire) <= self.next
     }
 
     fn published(&self) -> u64 {
@@ -187,8 +243,8 @@ impl Subscriber {
     /// The next message, if there is one.
     ///
     /// # Errors
-    /// [`ReceiveError::ChannelClosed`] at the end; `Header` or `Payload` for a message that is
-    /// not valid.
+    /// [`ReceiveError::ChannelClosed`] at the end; `Header`, `Payload` or `Sequence` for a message
+    /// that is not valid.
     pub fn try_recv(&mut self) -> Result<Option<RuntimeData>, ReceiveError> {
         // Read first: what was sent before the state changed is then seen below.
         let state = self.shared.state();
@@ -196,18 +252,24 @@ impl Subscriber {
             return Err(ReceiveError::ChannelClosed);
         }
         // A message is delivered before it is published. So if nothing is there after this was
-        // read, nothing of what it counts is still to come: it was sent before this was connected.
+        // read, nothing of what it counts is still to come: it was sent before this was connected,
+        // or dropped. Only a history comes when the publisher's attendant has been rung.
         let published = self.published();
         match self.port.receive().map_err(|e| ReceiveError::Reception(format!("{e:?}")))? {
             Some(sample) => self.accept(sample).map(Some),
             None => {
-                if published > self.next {
+                let is_over = state == ChannelState::Draining;
+                if published > self.floor() {
                     self.skip_to(published);
                 }
-                match state {
-                    ChannelState::Draining => Err(ReceiveError::ChannelClosed),
-                    _ => Ok(None),
+                if !is_over {
+                    return Ok(None);
                 }
+                // What its dead sender had queued has been taken.
+                if self.shared.page.mourned.swap(0, Ordering::Relaxed) != 0 {
+                    self.shared.namespace.clean_up();
+                }
+                Err(ReceiveError::ChannelClosed)
             }
         }
     }
@@ -215,7 +277,16 @@ impl Subscriber {
     /// Takes the messages before `position` as not to come.
     fn skip_to(&mut self, position: u64) {
         if self.started {
-            self.missed = self.missed.saturating_add(position.saturating_sub(self.next));
+            let skipped = position.saturating_sub(self.next);
+            if self.shared.policy == Policy::Block {
+                self.missed = self.missed.saturating_add(skipped);
+            } else {
+                self.dropped = self.dropped.saturating_add(skipped);
+                // The newest are counted by the publisher, who drops them.
+                if self.shared.policy.overflows() {
+                    self.shared.page.dropped.fetch_add(skipped, Ordering::Relaxed);
+                }
+            }
         }
         self.advance_to(position);
     }
@@ -328,7 +399,14 @@ impl Subscriber {
         self.copied_bytes
     }
 
-    /// Messages that were sent and never came. Zero, unless something is wrong.
+    /// Messages that the channel's policy has kept from this subscriber, as far as it has seen them
+    /// missing: those that were sent before the first it got are not counted.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Messages that were sent and never came, although nothing is to be dropped. Zero, unless
+    /// something is wrong: the publisher died with a message half-way, for one.
     pub fn missed(&self) -> u64 {
         self.missed
     }
@@ -341,9 +419,11 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.own().state.store(place::FREE, Ordering::Release);
+        self.own().state.store(place::FREE, Ordering::SeqCst);
+        self.own().place.release();
+        self.shared.settle();
         // Its share of the queue is room for others now.
-        if let Some(bell) = self.shared.page.publisher_to_wake() {
+        for bell in self.shared.page.publisher_to_wake().into_iter().flatten() {
             self.shared.ring(bell);
         }
     }

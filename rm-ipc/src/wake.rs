@@ -5,17 +5,13 @@
 //! memory, so that ringing somebody who is awake costs no system call.
 //!
 //! A doorbell belongs to the thread that waits on it. It carries no message and gives no hang-up:
-//! what there is to do is checked by the waiter, and a peer's death is told by its pidfd.
-//!
-//! # Why no wake-up is lost
-//! The ringer makes its work visible, then passes a full fence, then reads the flag. The sleeper
-//! sets the flag, then passes a full fence, then checks for work. In any order of the two fences
-//! at least one sees the other: either the sleeper finds the work, or the ringer finds the flag.
+//! what there is to do is checked by the waiter, and a peer's death is told by its pidfd. Why no
+//! wake-up is lost is told in [`handover`].
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,8 +20,11 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::handover;
 use crate::namespace::Namespace;
 use crate::segment::SharedPage;
+use crate::site::Site;
+use crate::sync::AtomicU32;
 
 /// Why a doorbell could not be made or found.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +48,12 @@ impl std::fmt::Display for BellId {
 }
 
 impl BellId {
+    /// Removes the files of a doorbell whose owner is dead.
+    pub(crate) fn remove(self, site: &Site) {
+        site.remove_file(&self.fifo());
+        site.remove_file(&self.flag());
+    }
+
     fn fifo(self) -> String {
         format!("bell-{self}")
     }
@@ -72,24 +77,22 @@ struct Bell {
 }
 
 impl Bell {
-    fn open(namespace: &Namespace, id: BellId) -> io::Result<Self> {
+    fn open(site: &Site, id: BellId) -> io::Result<Self> {
         // Opened for reading too, so that writing to a dead process's bell raises no signal.
         let fifo = File::options()
             .read(true)
             .write(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(namespace.folder().join(id.fifo()))?;
-        let flag = SharedPage::map(&namespace.open_file(&id.flag())?)?;
+            .open(site.folder().join(id.fifo()))?;
+        let flag = SharedPage::map(&site.open_file(&id.flag())?)?;
         Ok(Self { id, fifo, flag })
     }
 
     fn ring(&self) {
-        fence(Ordering::SeqCst);
-        let sleeping = &self.flag.sleeping;
-        if sleeping.load(Ordering::Relaxed) != 0 && sleeping.swap(0, Ordering::AcqRel) != 0 {
+        handover::ring(&self.flag.sleeping, || {
             // The one failure is a full FIFO, and then there is a wake-up under way already.
             let _ = (&self.fifo).write(&[1]);
-        }
+        });
     }
 }
 
@@ -105,10 +108,14 @@ impl Ringer {
     /// # Errors
     /// [`WakeError`] if there is none, because its owner has gone or has never been.
     pub fn open(namespace: &Namespace, id: BellId) -> Result<Self, WakeError> {
-        match Bell::open(namespace, id) {
+        Self::at(namespace.site(), id)
+    }
+
+    pub(crate) fn at(site: &Site, id: BellId) -> Result<Self, WakeError> {
+        match Bell::open(site, id) {
             Ok(bell) => Ok(Self { bell: Arc::new(bell) }),
             Err(source) => {
-                let namespace = namespace.folder().to_owned();
+                let namespace = site.folder().to_owned();
                 Err(WakeError { action: "open", id, namespace, source })
             }
         }
@@ -130,7 +137,14 @@ impl std::fmt::Debug for Ringer {
 pub struct Doorbell {
     bell: Arc<Bell>,
     namespace: Namespace,
-    spin: Mutex<Spin>,
+    waiter: Mutex<Waiter>,
+}
+
+/// What belongs to the thread that waits.
+#[derive(Default)]
+struct Waiter {
+    spin: Spin,
+    round: u32,
 }
 
 impl Doorbell {
@@ -147,13 +161,13 @@ impl Doorbell {
         let id = BellId(id);
         let make = || -> io::Result<Bell> {
             // Written, not just sized: a full file system is an error here and not a signal later.
-            namespace.create_file(&id.flag())?.write_all(&[0; size_of::<Flag>()])?;
+            namespace.site().create_file(&id.flag())?.write_all(&[0; size_of::<Flag>()])?;
             let path = namespace.folder().join(id.fifo());
             mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR)?;
-            Bell::open(namespace, id)
+            Bell::open(namespace.site(), id)
         };
         let bell = Arc::new(make().map_err(error(id))?);
-        Ok(Self { bell, namespace: namespace.clone(), spin: Mutex::default() })
+        Ok(Self { bell, namespace: namespace.clone(), waiter: Mutex::default() })
     }
 
     /// Its name, by which others open a [`Ringer`].
@@ -166,6 +180,52 @@ impl Doorbell {
         Ringer { bell: self.bell.clone() }
     }
 
+    /// What becomes readable when this is rung, for one who waits for several things. Ringers have
+    /// to be told by [`arm`](Self::arm) that he sleeps.
+    pub(crate) fn fifo(&self) -> BorrowedFd<'_> {
+        self.bell.fifo.as_fd()
+    }
+
+    /// Takes the rings that have come and asks for the next. What they were about has to be looked
+    /// for after this.
+    pub(crate) fn arm(&self) {
+        self.drain();
+        let mut waiter = self.waiter();
+        handover::announce(&self.bell.flag.sleeping, &mut waiter.round);
+    }
+
+    /// Spins for as long as it pays; whether `ready` said so meanwhile.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn spin(&self, ready: &mut impl FnMut() -> bool) -> bool {
+        self.waiter().spin.spin(ready, None)
+    }
+
+    /// Says that the owner is about to sleep.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn announce(&self) {
+        handover::announce(&self.bell.flag.sleeping, &mut self.waiter().round);
+    }
+
+    /// Says that the owner is awake.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn retract(&self) {
+        handover::retract(&self.bell.flag.sleeping);
+    }
+
+    /// The FIFO in the reactor of the present tokio runtime.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn open_pipe(&self) -> io::Result<tokio::net::unix::pipe::Receiver> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(io::Error::other("there is no tokio runtime here"));
+        }
+        let path = self.namespace.folder().join(self.id().fifo());
+        tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(path)
+    }
+
+    fn waiter(&self) -> std::sync::MutexGuard<'_, Waiter> {
+        self.waiter.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Waits until `ready` says so; `false` if `deadline` came first.
     ///
     /// `ready` is called often and has to be cheap. Only one thread waits at a time; a second one
@@ -174,32 +234,31 @@ impl Doorbell {
         if ready() {
             return true;
         }
-        let mut spin = self.spin.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut waiter = self.waiter();
+        let Waiter { spin, round } = &mut *waiter;
         if spin.spin(&mut ready, deadline) {
             return true;
         }
-        let sleeping = &self.bell.flag.sleeping;
-        loop {
-            sleeping.store(1, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            let done = ready();
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if done || late {
-                sleeping.store(0, Ordering::Relaxed);
-                return done;
-            }
-            self.sleep(deadline);
-        }
+        handover::wait(&self.bell.flag.sleeping, round, ready, || self.sleep(deadline))
     }
 
-    fn sleep(&self, deadline: Option<Instant>) {
-        let timeout = deadline.map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
+    /// Sleeps until somebody rings; `false`, without sleeping, if `deadline` has come.
+    fn sleep(&self, deadline: Option<Instant>) -> bool {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return false;
+        }
+        let timeout = left.map(|left| {
             Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
         });
         let mut fds = [PollFd::new(&self.bell.fifo, PollFlags::IN)];
         // An interrupted or failed poll ends in another look at `ready`, as a wake-up does.
         let _ = poll(&mut fds, timeout.as_ref());
+        self.drain();
+        true
+    }
+
+    fn drain(&self) {
         let mut rings = [0; 64];
         while rustix::io::read(&self.bell.fifo, &mut rings).is_ok_and(|read| read == rings.len()) {}
     }
@@ -207,10 +266,8 @@ impl Doorbell {
 
 impl Drop for Doorbell {
     fn drop(&mut self) {
-        for name in [self.id().fifo(), self.id().flag()] {
-            // They may be gone with their namespace.
-            let _ = std::fs::remove_file(self.namespace.folder().join(name));
-        }
+        // They may be gone with their namespace.
+        self.id().remove(self.namespace.site());
     }
 }
 
@@ -294,7 +351,7 @@ impl Spin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn spin_gives_up_after_misses_and_probes_ever_more_rarely() {
@@ -322,6 +379,35 @@ mod tests {
     }
 
     #[test]
+    fn no_wake_up_is_lost_between_two_parked_threads() {
+        let turns = if cfg!(miri) { 20 } else { 20_000 };
+        let (word, published) = (AtomicU32::new(0), AtomicU64::new(0));
+        let (taken, sleeper) = (AtomicU64::new(0), std::thread::current());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 1..=turns {
+                    published.store(turn, Ordering::Release);
+                    handover::ring(&word, || sleeper.unpark());
+                    while taken.load(Ordering::Acquire) < turn {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+            let mut round = 0;
+            for turn in 1..=turns {
+                let ready = || published.load(Ordering::Acquire) == turn;
+                let park = || {
+                    std::thread::park();
+                    true
+                };
+                assert!(handover::wait(&word, &mut round, ready, park));
+                taken.store(turn, Ordering::Release);
+            }
+        });
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no FIFOs")]
     fn wait_ends_at_the_deadline_when_nobody_rings() {
         let namespace = Namespace::create().unwrap();
         let bell = Doorbell::create(&namespace).unwrap();
@@ -331,6 +417,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no FIFOs")]
     fn no_wake_up_is_lost_between_two_threads() {
         let namespace = Namespace::create().unwrap();
         let [ours, theirs] = [(); 2].map(|()| Doorbell::create(&namespace).unwrap());

@@ -23,7 +23,13 @@ const BORDER_DEPTH: usize = 16;
 pub(crate) fn data_plane(plan: &Plan, config: &RuntimeConfig) -> Result<DataPlane, SessionError> {
     let mut data_plane = DataPlane::create()?;
     for channel in &plan.channels {
+        let made_here = match channel.producer {
+            Producer::Session => true,
+            Producer::Node(node) => !plan.workers.contains(&node),
+        };
+        let is_here = |consumer: &Consumer| !matches!(consumer, Consumer::Worker(_));
         let options = ChannelOptions {
+            loopback: made_here && channel.consumers.iter().any(is_here),
             depth: config.channel_depth,
             capacity: plan.multiprocess.channel_capacity.unwrap_or(config.channel_capacity),
             max_subscribers: u32::try_from(channel.consumers.len()).unwrap_or(u32::MAX),

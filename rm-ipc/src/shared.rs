@@ -1,0 +1,297 @@
+//! What every port of one channel in one process shares.
+//!
+//! Main types: [`Shared`], the doors to iceoryx2 and the record of the last messages; and [`Hub`],
+//! the control page, the peers' bells, and what follows when somebody leaves or dies. The traffic
+//! itself is the ports'.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
+use rm_core::ChannelId;
+
+use crate::attendant;
+use crate::channel::{ChannelError, ChannelState, HeaderBytes};
+use crate::control::{ControlPage, Holder, flag, place};
+use crate::namespace::{IpcService, Namespace, SHM};
+use crate::options::Policy;
+use crate::peer::{ChannelRole, Identity};
+use crate::segment::{SharedPage, SharedSlots};
+use crate::site::{CHANNEL_PREFIX, Site};
+use crate::wake::{BellId, Ringer};
+
+/// Shared memory that must be free for the bookkeeping of one more channel or port, in bytes.
+const BOOKKEEPING: u64 = 1 << 20;
+
+pub(crate) fn file_name(id: &ChannelId) -> String {
+    format!("{CHANNEL_PREFIX}{id}")
+}
+
+/// Bytes of shared memory that the machine has left.
+pub(crate) fn available_memory() -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(SHM)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Checks that there is room for iceoryx2's bookkeeping, which it writes without asking.
+pub(crate) fn check_memory(channel: &ChannelId) -> Result<(), ChannelError> {
+    let available = available_memory().map_err(|error| ChannelError::io(channel, error))?;
+    if available < BOOKKEEPING {
+        let (channel, needed) = (channel.clone(), BOOKKEEPING);
+        return Err(ChannelError::SystemLimit { channel, needed, available });
+    }
+    Ok(())
+}
+
+/// What the ports share, and the attendant works with. It keeps nothing alive that has to be removed.
+pub(crate) struct Hub {
+    pub(crate) id: ChannelId,
+    pub(crate) site: Arc<Site>,
+    pub(crate) page: Arc<SharedPage<ControlPage>>,
+    /// This process.
+    pub(crate) own: Identity,
+    joins_seen: AtomicU32,
+    ringers: Mutex<BTreeMap<u64, Ringer>>,
+}
+
+/// What every port of one channel in one process shares.
+pub(crate) struct Shared {
+    hub: Arc<Hub>,
+    pub(crate) namespace: Namespace,
+    /// Position and length of each of the last messages, as many as the depth.
+    pub(crate) slots: SharedSlots<ControlPage>,
+    pub(crate) service: PortFactory<IpcService, [u8], HeaderBytes>,
+    pub(crate) policy: Policy,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Arc<Hub>;
+
+    fn deref(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+}
+
+impl Hub {
+    pub(crate) fn state(&self) -> ChannelState {
+        ChannelState::from_code(self.page.state.load(Ordering::Acquire))
+    }
+
+    /// Moves the channel on in its life; what is further stays.
+    pub(crate) fn set_state(&self, state: ChannelState) {
+        let before = self.page.state.fetch_max(state as u32, Ordering::SeqCst);
+        if state == ChannelState::Destroyed && before < state as u32 {
+            self.site.remove_file(&file_name(&self.id));
+        }
+    }
+
+    /// Draws the conclusions from somebody's leaving.
+    pub(crate) fn settle(&self) {
+        if self.page.has(flag::PERSISTENT) {
+            return;
+        }
+        let has_publisher = self.page.publisher.place.holder().is_some();
+        if !has_publisher {
+            if !self.page.places().any(|sub| sub.place.holder().is_some()) {
+                self.set_state(ChannelState::Destroyed);
+            } else if self.page.publisher.messages.load(Ordering::Acquire) > 0
+                || self.page.publisher.place.since_ns() > 0
+            {
+                self.set_state(ChannelState::Draining);
+            }
+        }
+    }
+
+    /// Refuses `role` to a process that has the other one.
+    pub(crate) fn check_role(&self, role: ChannelRole) -> Result<(), ChannelError> {
+        if self.page.has(flag::LOOPBACK) {
+            return Ok(());
+        }
+        let is_own = |place: &Holder| place.holder() == Some(self.own);
+        let (has_other, other) = match role {
+            ChannelRole::Publisher => {
+                (self.page.places().any(|sub| is_own(&sub.place)), ChannelRole::Subscriber)
+            }
+            ChannelRole::Subscriber => (is_own(&self.page.publisher.place), ChannelRole::Publisher),
+        };
+        if has_other {
+            return Err(ChannelError::OtherRole { channel: self.id.clone(), role: other });
+        }
+        Ok(())
+    }
+
+    /// Rings a peer's doorbell, which is opened at its first use.
+    pub(crate) fn ring(&self, bell: BellId) {
+        let mut ringers = self.ringers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(ringer) = ringers.get(&bell.0) {
+            ringer.ring();
+        } else if let Ok(ringer) = Ringer::at(&self.site, bell) {
+            // A bell that is gone has nobody to wake.
+            ringer.ring();
+            // Those who have left are not rung again.
+            let own = &self.page.publisher;
+            let publisher = [&own.bell, &own.task_bell, &own.attendant_bell];
+            let bells = self.page.taken().map(|sub| &sub.bell).chain(publisher);
+            let present: Vec<u64> = bells.map(|bell| bell.load(Ordering::Relaxed)).collect();
+            ringers.retain(|id, _| present.contains(id));
+            ringers.insert(bell.0, ringer);
+        }
+    }
+
+    pub(crate) fn ring_subscribers(&self) {
+        for sub in self.page.taken() {
+            self.ring(BellId(sub.bell.load(Ordering::Acquire)));
+        }
+    }
+
+    /// Rings whoever of the publisher sleeps, for whatever reason.
+    pub(crate) fn ring_publisher(&self) {
+        let own = &self.page.publisher;
+        if own.state.load(Ordering::Acquire) != place::FREE {
+            for bell in [&own.bell, &own.task_bell] {
+                let bell = bell.load(Ordering::Acquire);
+                if bell != 0 {
+                    self.ring(BellId(bell));
+                }
+            }
+        }
+    }
+
+    /// Watches whoever has joined since the last look, so that their death is noticed.
+    #[inline]
+    pub(crate) fn notice_joins(self: &Arc<Self>) {
+        if self.page.joins.load(Ordering::Acquire) != self.joins_seen.load(Ordering::Relaxed) {
+            self.watch_peers();
+        }
+    }
+
+    /// Watches the other processes on the channel, and buries those that are dead.
+    #[cold]
+    pub(crate) fn watch_peers(self: &Arc<Self>) {
+        let joins = self.page.joins.load(Ordering::Acquire);
+        let places = self.page.places().map(|sub| &sub.place);
+        let holders = places.chain([&self.page.publisher.place]).filter_map(|place| place.holder());
+        let mut all = true;
+        for peer in holders.filter(|peer| *peer != self.own) {
+            all &= attendant::watch(peer, self).is_ok();
+        }
+        // What could not be watched, for want of descriptors, is tried again at the next look.
+        if all {
+            self.joins_seen.store(joins, Ordering::Relaxed);
+        }
+    }
+
+    /// Frees what a dead process has held of the channel.
+    pub(crate) fn bury(&self, dead: Identity) {
+        let own = self.own;
+        let mut bells = Vec::new();
+        for sub in self.page.places().filter(|sub| sub.place.take_over(dead, own)) {
+            bells.push(sub.bell.load(Ordering::Acquire));
+            self.page.buried.fetch_add(1, Ordering::Relaxed);
+            sub.state.store(place::FREE, Ordering::SeqCst);
+            sub.place.release();
+        }
+        let publisher = &self.page.publisher;
+        if publisher.place.take_over(dead, own) {
+            bells.extend(
+                [&publisher.bell, &publisher.task_bell, &publisher.attendant_bell]
+                    .map(|bell| bell.load(Ordering::Acquire)),
+            );
+            // A message that was under way may have reached somebody: he is told to look.
+            publisher
+                .published
+                .fetch_max(publisher.sending.load(Ordering::Acquire), Ordering::AcqRel);
+            self.page.mourned.store(dead.code(), Ordering::Release);
+            publisher.state.store(place::FREE, Ordering::SeqCst);
+            publisher.place.release();
+        }
+        if bells.is_empty() {
+            return;
+        }
+        bells.into_iter().for_each(|bell| BellId(bell).remove(&self.site));
+        self.settle();
+        self.ring_subscribers();
+        self.ring_publisher();
+        self.site.clean_up_dead(dead);
+    }
+
+    pub(crate) fn refused(&self, by: impl std::fmt::Debug) -> ChannelError {
+        ChannelError::IceoryxError(format!("channel {}: {by:?}", self.id))
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        attendant::forget_gone();
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        id: ChannelId,
+        namespace: Namespace,
+        page: SharedPage<ControlPage>,
+        slots: SharedSlots<ControlPage>,
+        service: PortFactory<IpcService, [u8], HeaderBytes>,
+    ) -> Self {
+        let policy = Policy::from_code(page.policy.load(Ordering::Relaxed));
+        let (own, joins_seen, ringers) = (Identity::own(), AtomicU32::new(0), Mutex::default());
+        let (site, page) = (namespace.site().clone(), Arc::new(page));
+        let hub = Arc::new(Hub { id, site, page, own, joins_seen, ringers });
+        Self { hub, namespace, slots, service, policy }
+    }
+
+    /// Position and length of the last messages, oldest first, as far as `slots` reach.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = (u64, u64)> {
+        let depth = self.slots.len() / 2;
+        let messages = self.page.publisher.messages.load(Ordering::Acquire);
+        (messages.saturating_sub(depth as u64)..messages).map(move |message| {
+            let slot = (message % depth as u64) as usize * 2;
+            let number = |at: usize| self.slots[at].load(Ordering::Acquire);
+            (number(slot), number(slot + 1))
+        })
+    }
+
+    /// Position of the first message of the history, if there is one for who joins now.
+    pub(crate) fn history(&self) -> Option<u64> {
+        let length = self.page.history.load(Ordering::Relaxed) as usize;
+        let publisher = &self.page.publisher;
+        if length == 0 || publisher.state.load(Ordering::Acquire) != place::ACTIVE {
+            return None;
+        }
+        let began = publisher.began.load(Ordering::Acquire);
+        let kept: Vec<u64> = self.recent().map(|(at, _)| at).filter(|at| *at >= began).collect();
+        kept[kept.len().saturating_sub(length)..].first().copied()
+    }
+
+    /// Notes position and length of message number `message`.
+    pub(crate) fn note(&self, message: u64, position: u64, len: u64) {
+        let slot = (message % (self.slots.len() as u64 / 2)) as usize * 2;
+        self.slots[slot].store(position, Ordering::Release);
+        self.slots[slot + 1].store(len, Ordering::Release);
+    }
+
+    /// Messages and bytes queued for the slowest subscriber.
+    pub(crate) fn queued(&self) -> (u64, u64) {
+        let moment = || {
+            let own = &self.page.publisher;
+            let published = own.published.load(Ordering::SeqCst);
+            let taken = self.page.taken_by_all().unwrap_or(published);
+            (published, taken, own.messages.load(Ordering::SeqCst))
+        };
+        // Looks again while the queue moves; a queue that never rests is seen as it nearly was.
+        let (mut before, mut sum) = (moment(), (0, 0));
+        for _ in 0..1_000 {
+            let (published, taken, _) = before;
+            let queued = self.recent().filter(|(at, _)| (taken..published).contains(at));
+            sum = queued.fold((0, 0_u64), |(n, sum), (_, len)| (n + 1, sum.saturating_add(len)));
+            let after = moment();
+            if after == before {
+                break;
+            }
+            before = after;
+        }
+        (sum.0, sum.1.min(self.page.capacity.load(Ordering::Relaxed)))
+    }
+}
