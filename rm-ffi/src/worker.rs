@@ -332,9 +332,9 @@ impl<'py> Worker<'py> {
     fn sent(&self, phase: Phase, sent: Result<(), WorkerRuntimeError>) -> Result<(), Broken> {
         match sent {
             // What the node made cannot be sent; that is the node's failure.
-            Err(WorkerRuntimeError::Publish(error @ PublishError::InvalidData { .. })) => {
-                Err(phase.failed()(MarshalingError::new_err(chain(&error))))
-            }
+            Err(WorkerRuntimeError::Publish(
+                error @ (PublishError::InvalidData { .. } | PublishError::SystemLimit { .. }),
+            )) => Err(phase.failed()(MarshalingError::new_err(chain(&error)))),
             sent => Ok(sent?),
         }
     }

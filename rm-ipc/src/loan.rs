@@ -86,6 +86,8 @@ pub(crate) type Raw = iceoryx2::sample_mut::SampleMut<IpcService, [u8], HeaderBy
 pub struct SampleMutUninit<T = RuntimeData> {
     pub(crate) raw: RawUninit,
     pub(crate) len: usize,
+    /// Bytes that were copied in from elsewhere.
+    pub(crate) copied: usize,
     pub(crate) core: Arc<Core>,
     pub(crate) _becomes: PhantomData<fn() -> T>,
 }
@@ -110,13 +112,14 @@ impl SampleMutUninit<RuntimeData> {
         header.set_payload_size(len);
         let mut raw = segment::assume_written(self.raw);
         raw.user_header_mut().as_mut_bytes().copy_from_slice(header.as_bytes());
-        Ok(SampleMut { raw, len: self.len, core: self.core, _becomes: PhantomData })
+        let Self { len, copied, core, .. } = self;
+        Ok(SampleMut { raw, len, copied, core, _becomes: PhantomData })
     }
 
     /// Fills the memory with `payload`, which has to be as long, and counts the copy.
     pub(crate) fn fill(&mut self, payload: &[u8]) {
         self.bytes_mut().copy_from_slice(payload);
-        self.core.count_copy(payload.len());
+        self.copied = payload.len();
     }
 }
 
@@ -124,6 +127,7 @@ impl SampleMutUninit<RuntimeData> {
 pub struct SampleMut<T = RuntimeData> {
     pub(crate) raw: Raw,
     pub(crate) len: usize,
+    pub(crate) copied: usize,
     pub(crate) core: Arc<Core>,
     _becomes: PhantomData<fn() -> T>,
 }

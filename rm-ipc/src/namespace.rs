@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use iceoryx2::prelude::*;
@@ -66,7 +67,7 @@ pub enum NamespaceError {
 /// A port whose publisher has left while messages were queued, and how to tell that they are taken.
 struct Lingering {
     page: Arc<SharedPage<ControlPage>>,
-    _port: Arc<RawPublisher>,
+    port: Arc<RawPublisher>,
 }
 
 struct Inner {
@@ -252,8 +253,16 @@ impl Namespace {
     /// have looked yet.
     pub(crate) fn linger(&self, page: Arc<SharedPage<ControlPage>>, port: Arc<RawPublisher>) {
         let mut lingering = lock(&self.inner.lingering);
-        lingering.push(Lingering { page, _port: port });
+        lingering.push(Lingering { page, port });
         lingering.retain(|left| left.page.has_queued());
+    }
+
+    /// The port of a publisher that has left the channel of `tag`, for the next one to go on with.
+    pub(crate) fn take_lingering(&self, tag: u64) -> Option<Arc<RawPublisher>> {
+        let mut lingering = lock(&self.inner.lingering);
+        let is_of = |left: &Lingering| left.page.tag.load(Ordering::Relaxed) == tag;
+        let index = lingering.iter().position(is_of)?;
+        Some(lingering.swap_remove(index).port)
     }
 
     pub(crate) fn downgrade(&self) -> WeakNamespace {

@@ -228,12 +228,19 @@ impl Publisher {
                 .create()
         };
         // Dead publishers may fill its places until their messages are taken.
-        let port = create().or_else(|_| {
+        let retry = |_| {
             shared.namespace.clean_up();
             create()
-        });
-        let port = Arc::new(port.map_err(|error| shared.refused(error))?);
+        };
         let keeps_history = shared.page.history.load(Ordering::Relaxed) > 0;
+        let tag = shared.page.tag.load(Ordering::Relaxed);
+        // A port that has lingered is as good as a new one, but for its history, which others may
+        // have continued.
+        let lingered = if keeps_history { None } else { shared.namespace.take_lingering(tag) };
+        let port = match lingered {
+            Some(port) => port,
+            None => Arc::new(create().or_else(retry).map_err(|error| shared.refused(error))?),
+        };
         let arrivals = keeps_history.then(|| Doorbell::create(&shared.namespace)).transpose();
         let arrivals = arrivals.map_err(|error| shared.refused(error))?;
         let arrivals_id = arrivals.as_ref().map_or(0, |bell| bell.id().0);
@@ -350,7 +357,7 @@ impl Core {
         })?;
         core.pay_for(raw.payload_mut())
             .map_err(|errno| LoanError::OutOfMemory { len, reason: errno.to_string() })?;
-        Ok(SampleMutUninit { raw, len, core: core.clone(), _becomes: PhantomData })
+        Ok(SampleMutUninit { raw, len, copied: 0, core: core.clone(), _becomes: PhantomData })
     }
 
     /// Checks that there is memory left before iceoryx2 writes a header into what may be a chunk
@@ -384,10 +391,6 @@ impl Core {
             *paid = memory.len();
         }
         Ok(())
-    }
-
-    pub(crate) fn count_copy(&self, bytes: usize) {
-        self.shared.page.publisher.copied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Decides on a message of `len` bytes.
@@ -506,7 +509,7 @@ impl Core {
 
     fn deliver(&self, queue: &mut Queue, mut sample: SampleMut) -> Result<(), SendError> {
         let page = &self.shared.page;
-        let len = sample.len as u64;
+        let (len, copied) = (sample.len as u64, sample.copied as u64);
         let after = queue.next.saturating_add(1);
         let before = page.connected();
         let header = sample.header_mut();
@@ -543,6 +546,9 @@ impl Core {
         queue.next = after;
         queue.messages = queue.messages.saturating_add(1);
         page.publisher.bytes.fetch_add(len, Ordering::Relaxed);
+        if copied > 0 {
+            page.publisher.copied_bytes.fetch_add(copied, Ordering::Relaxed);
+        }
         page.publisher.messages.store(queue.messages, Ordering::Release);
         page.publisher.published.store(after, Ordering::Release);
         self.shared.ring_subscribers();

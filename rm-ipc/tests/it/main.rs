@@ -1,4 +1,6 @@
 //! Channels as their users see them: within one process, across processes, and when one is killed.
 
 mod channel;
+mod conformance;
+mod policies;
 mod processes;
