@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use crate::cmd::{Cmd, root};
 use crate::leftovers::Snapshot;
+use crate::package;
 use crate::python::{Requirements, Venv};
-use crate::tidy;
+use crate::{fuzz, tidy};
 
 /// The command with which the README runs the tests.
 pub const TEST: &str = "cargo xtask test";
@@ -44,7 +45,7 @@ const NOISE: &str = "Noise.wav";
 pub fn run() -> Result<()> {
     let before = Snapshot::take();
     let mut sections = Sections::default();
-    sections.run("format", || Cmd::from_line("cargo fmt --all --check").run());
+    sections.run("format", format);
     sections.run("clippy", || {
         Cmd::from_line("cargo clippy --workspace --all-targets -- -D warnings").run()
     });
@@ -52,8 +53,11 @@ pub fn run() -> Result<()> {
         Cmd::from_line("cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings").run()
     });
     sections.run("tidy", tidy::run);
+    sections.run("aarch64", package::check_aarch64);
+    sections.run("packages", package::pack);
     sections.run("python style", python_style);
     sections.run(TEST, || Cmd::from_line(TEST).run());
+    sections.run("short fuzzing", || fuzz::for_seconds(10));
     sections.run("python stubs", python_stubs);
     sections.run(DEMO, || Cmd::from_line(DEMO).run());
     sections.run("demo's text", demo_text);
@@ -63,18 +67,35 @@ pub fn run() -> Result<()> {
     sections.finish()
 }
 
+/// How a section ended that did not fail.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran.
+    Done,
+    /// It could not run here, for this reason.
+    Skipped(String),
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Done
+    }
+}
+
 #[derive(Default)]
 struct Sections {
-    done: Vec<(&'static str, Duration, Result<()>)>,
+    done: Vec<(&'static str, Duration, Result<Outcome>)>,
 }
 
 impl Sections {
-    fn run(&mut self, name: &'static str, section: impl FnOnce() -> Result<()>) {
+    fn run<T: Into<Outcome>>(&mut self, name: &'static str, section: impl FnOnce() -> Result<T>) {
         eprintln!("\n== {name}");
         let start = Instant::now();
-        let result = section();
-        if let Err(error) = &result {
-            eprintln!("error: {error:#}");
+        let result = section().map(Into::into);
+        match &result {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::Skipped(why)) => eprintln!("skipped: {why}"),
+            Err(error) => eprintln!("error: {error:#}"),
         }
         self.done.push((name, start.elapsed(), result));
     }
@@ -83,7 +104,8 @@ impl Sections {
         let mut text = String::new();
         for (name, time, result) in &self.done {
             let outcome = match result {
-                Ok(()) => "ok".to_owned(),
+                Ok(Outcome::Done) => "ok".to_owned(),
+                Ok(Outcome::Skipped(why)) => format!("SKIPPED: {why}"),
                 Err(error) => format!("FAILED: {error:#}"),
             };
             let line = format!("{name:<22}{:>7.1} s  {outcome}\n", time.as_secs_f64());
@@ -95,12 +117,20 @@ impl Sections {
 
     fn finish(self) -> Result<()> {
         println!("\n{}", self.summary());
-        let is_failed =
-            |(name, _, result): &(&'static str, _, Result<()>)| result.is_err().then_some(*name);
+        let is_failed = |(name, _, result): &(&'static str, _, Result<Outcome>)| {
+            result.is_err().then_some(*name)
+        };
         let failed: Vec<_> = self.done.iter().filter_map(is_failed).collect();
         ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
         Ok(())
     }
+}
+
+fn format() -> Result<()> {
+    for (package, _) in fuzz::PACKAGES {
+        Cmd::from_line(&format!("cargo fmt --check --manifest-path {package}/Cargo.toml")).run()?;
+    }
+    Cmd::from_line("cargo fmt --all --check").run()
 }
 
 fn python_style() -> Result<()> {
@@ -280,7 +310,7 @@ mod tests {
     fn a_failed_section_is_named_and_does_not_stop_the_others() {
         let mut sections = Sections::default();
         let mut ran = false;
-        sections.run("first", || bail!("broken"));
+        sections.run("first", || -> Result<()> { bail!("broken") });
         sections.run("second", || {
             ran = true;
             Ok(())
@@ -288,5 +318,13 @@ mod tests {
         assert!(sections.summary().contains("FAILED: broken"), "{}", sections.summary());
         assert_eq!(sections.finish().unwrap_err().to_string(), "failed: first");
         assert!(ran);
+    }
+
+    #[test]
+    fn a_skipped_section_says_why_and_fails_nothing() {
+        let mut sections = Sections::default();
+        sections.run("first", || Ok(Outcome::Skipped("no compiler".to_owned())));
+        assert!(sections.summary().contains("SKIPPED: no compiler"), "{}", sections.summary());
+        sections.finish().unwrap();
     }
 }

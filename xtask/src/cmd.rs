@@ -24,6 +24,13 @@ pub fn target_dir() -> Result<PathBuf> {
     Ok(metadata.target_directory.into_std_path_buf())
 }
 
+/// The target that the compiler builds for when it is not told another.
+pub fn host() -> Result<String> {
+    let version = Cmd::from_line("rustc -vV").output()?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
+
 /// One external command, run in the repository's root unless told otherwise.
 #[derive(Debug)]
 pub struct Cmd {

@@ -1,4 +1,5 @@
-//! Developer verbs: `cargo xtask demo`, `test`, `bench`, `ci`, `tidy`, `wheel`.
+//! Developer verbs: `cargo xtask demo`, `test`, `bench`, `ci`, `tidy`, `wheel`, `fuzz`, `miri`,
+//! `chaos`.
 //!
 //! Main type: [`Verb`]; each verb has a file of its name. What they share is [`cmd`] (external
 //! commands, echoed) and [`python`] (the virtual environment). Nothing here is part of the
@@ -7,10 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod ci;
 mod cmd;
 mod demo;
+mod fuzz;
 mod leftovers;
+mod miri;
+mod package;
 mod python;
 mod test;
 mod tidy;
@@ -42,6 +47,12 @@ enum Verb {
     Tidy,
     /// Build the wheel and install it into `.venv`.
     Wheel,
+    /// Feed the decoders with made-up bytes, to find some that they fail on.
+    Fuzz(fuzz::Args),
+    /// Run what tests it can under Miri, to find undefined behaviour.
+    Miri,
+    /// Kill processes of a channel at random points, to see that the others go on.
+    Chaos(chaos::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +63,9 @@ fn main() -> ExitCode {
         Verb::Ci => ci::run(),
         Verb::Tidy => tidy::run(),
         Verb::Wheel => wheel::run(),
+        Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Miri => miri::run(),
+        Verb::Chaos(args) => chaos::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
