@@ -109,6 +109,7 @@ impl RuntimeData {
     /// # Errors
     /// [`DataError`] if the two do not belong together. Messages that are not data (end of
     /// stream, flush, error) may have any payload.
+    #[inline]
     pub fn from_parts(header: DataHeader, payload: Bytes) -> Result<Self, DataError> {
         let claimed = header.payload_size as usize;
         if claimed != payload.len() {

@@ -7,7 +7,7 @@
 use std::time::SystemTime;
 
 use zerocopy::little_endian::{F32, U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::audio::{AudioFormat, AudioLayout};
 use crate::clock::{MonotonicStamp, from_nanos};
@@ -335,11 +335,21 @@ impl WireHeader {
     /// # Errors
     /// [`WireError`] if a time or a text does not fit; nothing is ever truncated.
     pub fn encode(header: &DataHeader) -> Result<Self, WireError> {
+        let mut wire = Self::new_zeroed();
+        wire.encode_from(header)?;
+        Ok(wire)
+    }
+
+    /// Writes the wire form of `header` over this one.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); what stands here is of no meaning then.
+    pub fn encode_from(&mut self, header: &DataHeader) -> Result<(), WireError> {
         if header.data_type != header.metadata.data_type() {
             let metadata = header.metadata.data_type();
             return Err(WireError::TypeMismatch { data_type: header.data_type, metadata });
         }
-        let mut wire = Self {
+        *self = Self {
             magic: MAGIC,
             version_major: VERSION_MAJOR,
             version_minor: VERSION_MINOR,
@@ -364,9 +374,9 @@ impl WireHeader {
             metadata: encode_metadata(&header.metadata)?,
         };
         if let Some(session) = &header.session_id {
-            wire.session_len = store(&mut wire.session_id, session.as_str());
+            self.session_len = store(&mut self.session_id, session.as_str());
         }
-        Ok(wire)
+        Ok(())
     }
 
     /// Reads and checks the header. Unknown flags and a newer minor version are accepted.

@@ -65,6 +65,9 @@ impl Holder {
     }
 }
 
+/// What the publisher says. In lines of 64 bytes by how often they change, as are the subscribers'
+/// places: a line that is written for every message and read for every message has to cross over
+/// each time. In steady traffic nobody reads the first one.
 #[derive(FromBytes, IntoBytes)]
 #[repr(C, align(64))]
 pub(crate) struct PublisherPlace {
@@ -78,11 +81,13 @@ pub(crate) struct PublisherPlace {
     pub(crate) bytes: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
     pub(crate) clamped: AtomicU64,
+    reserved_counts: [AtomicU64; 2],
+
     /// Set while a thread, or a task, of the publisher waits for room.
     pub(crate) thread_waits: AtomicU32,
     pub(crate) task_waits: AtomicU32,
     pub(crate) state: AtomicU32,
-    reserved: AtomicU32,
+    reserved_state: AtomicU32,
     /// Where its waiting thread, its waiting tasks and the attendant of its process are rung.
     pub(crate) bell: AtomicU64,
     pub(crate) task_bell: AtomicU64,
@@ -90,25 +95,30 @@ pub(crate) struct PublisherPlace {
     pub(crate) place: Holder,
     /// Position at which the present publisher began.
     pub(crate) began: AtomicU64,
-    reserved_tail: [AtomicU64; 2],
 }
 
 #[derive(FromBytes, IntoBytes)]
 #[repr(C, align(64))]
 pub(crate) struct SubscriberPlace {
+    pub(crate) state: AtomicU32,
+    reserved_state: AtomicU32,
+    pub(crate) bell: AtomicU64,
+    pub(crate) place: Holder,
+    reserved: [AtomicU64; 4],
+
     /// Position of the next message to take.
     pub(crate) position: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
-    pub(crate) bell: AtomicU64,
-    pub(crate) place: Holder,
-    pub(crate) state: AtomicU32,
-    /// Counts who has had this place, so that two of them are not taken for one.
-    pub(crate) generation: AtomicU32,
-    reserved: [AtomicU64; 2],
+    reserved_tail: [AtomicU64; 6],
 }
 
-/// Who is connected at a moment: the generation of each place, zero where nobody is.
-pub(crate) type Connected = [u32; MAX_SUBSCRIBERS];
+/// How many subscribers there are at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Present {
+    pub(crate) active: usize,
+    /// Whether somebody is joining, who may or may not get what is sent now.
+    pub(crate) joining: bool,
+}
 
 #[derive(FromBytes, IntoBytes)]
 #[repr(C, align(64))]
@@ -166,20 +176,17 @@ impl ControlPage {
         self.taken().map(|sub| sub.position.load(Ordering::Acquire)).min()
     }
 
-    /// Who is connected now.
-    pub(crate) fn connected(&self) -> Connected {
-        let mut connected = Connected::default();
-        for (sub, generation) in self.places().zip(&mut connected) {
-            if sub.state.load(Ordering::Acquire) == place::ACTIVE {
-                *generation = sub.generation.load(Ordering::Relaxed);
+    /// Who is there now.
+    pub(crate) fn present(&self) -> Present {
+        let mut present = Present::default();
+        for sub in self.places() {
+            match sub.state.load(Ordering::Acquire) {
+                place::FREE => {}
+                place::ACTIVE => present.active += 1,
+                _ => present.joining = true,
             }
         }
-        connected
-    }
-
-    /// Whether anybody is connected.
-    pub(crate) fn has_connected(&self) -> bool {
-        self.taken().any(|sub| sub.state.load(Ordering::Acquire) == place::ACTIVE)
+        present
     }
 
     /// Whether messages of `dead`, a publisher, have not all been taken.

@@ -15,7 +15,6 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::channel::{ChannelError, HeaderBytes};
 use crate::namespace::IpcService;
 use crate::publisher::Core;
-use crate::segment;
 
 /// Why memory could not be lent.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -84,7 +83,7 @@ pub(crate) type Raw = iceoryx2::sample_mut::SampleMut<IpcService, [u8], HeaderBy
 
 /// Lent memory that is to be written. What it holds before that is of no meaning.
 pub struct SampleMutUninit<T = RuntimeData> {
-    pub(crate) raw: RawUninit,
+    pub(crate) raw: Raw,
     pub(crate) len: usize,
     /// Bytes that were copied in from elsewhere.
     pub(crate) copied: usize,
@@ -95,7 +94,7 @@ pub struct SampleMutUninit<T = RuntimeData> {
 impl SampleMutUninit<RuntimeData> {
     /// The memory, aligned to 64 bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut segment::as_bytes_mut(self.raw.payload_mut())[..self.len]
+        &mut self.raw.payload_mut()[..self.len]
     }
 
     /// Declares the memory written, under a header whose payload size is set to its length.
@@ -107,13 +106,12 @@ impl SampleMutUninit<RuntimeData> {
         if header.kind == MessageKind::Data {
             header.metadata.check_payload_len(self.len).map_err(LoanError::Payload)?;
         }
-        let mut header = WireHeader::encode(header).map_err(LoanError::Header)?;
-        let len = u32::try_from(self.len).expect("a loan is checked to be below 4 GiB");
-        header.set_payload_size(len);
-        let mut raw = segment::assume_written(self.raw);
-        raw.user_header_mut().as_mut_bytes().copy_from_slice(header.as_bytes());
-        let Self { len, copied, core, .. } = self;
-        Ok(SampleMut { raw, len, copied, core, _becomes: PhantomData })
+        let Self { raw, len, copied, core, .. } = self;
+        let mut sample = SampleMut { raw, len, copied, core, _becomes: PhantomData };
+        let wire = header_mut(&mut sample.raw);
+        wire.encode_from(header).map_err(LoanError::Header)?;
+        wire.set_payload_size(u32::try_from(len).expect("a loan is checked to be below 4 GiB"));
+        Ok(sample)
     }
 
     /// Fills the memory with `payload`, which has to be as long, and counts the copy.
@@ -129,7 +127,7 @@ pub struct SampleMut<T = RuntimeData> {
     pub(crate) len: usize,
     pub(crate) copied: usize,
     pub(crate) core: Arc<Core>,
-    _becomes: PhantomData<fn() -> T>,
+    pub(crate) _becomes: PhantomData<fn() -> T>,
 }
 
 impl SampleMut<RuntimeData> {
@@ -138,20 +136,13 @@ impl SampleMut<RuntimeData> {
         &self.raw.payload()[..self.len]
     }
 
-    pub(crate) fn header_mut(&mut self) -> &mut WireHeader {
-        let header = self.raw.user_header_mut().as_mut_bytes();
-        WireHeader::mut_from_bytes(header)
-            .expect("the header's type has as many bytes as a wire header")
-    }
-
     /// Sends the message. If the channel is full, it does what its policy says: by default it waits
     /// for room (and for a subscriber, if there is none) on the publisher's doorbell.
     ///
     /// # Errors
     /// [`SendError::Closed`] if the channel is, or is closed while this waits.
     pub fn send(self) -> Result<(), SendError> {
-        let core = self.core.clone();
-        core.send(self, None).map_err(TrySendError::into_cause)
+        Core::send(self, None).map_err(TrySendError::into_cause)
     }
 
     /// Sends the message if there is room now.
@@ -160,8 +151,7 @@ impl SampleMut<RuntimeData> {
     /// [`TrySendError::Full`] with the message if there is none; `Failed` with
     /// [`SendError::Closed`] if the channel is closed.
     pub fn try_send(self) -> Result<(), TrySendError> {
-        let core = self.core.clone();
-        core.try_send(self)
+        Core::try_send(self)
     }
 
     /// Sends the message, waiting for room no longer than `timeout`.
@@ -172,8 +162,7 @@ impl SampleMut<RuntimeData> {
     pub fn send_timeout(self, timeout: Duration) -> Result<(), TrySendError> {
         // A time that no clock can show is no limit.
         let deadline = Instant::now().checked_add(timeout);
-        let core = self.core.clone();
-        core.send(self, deadline)
+        Core::send(self, deadline)
     }
 
     /// Sends the message; while there is no room, the task is parked. A future that is dropped has
@@ -183,9 +172,14 @@ impl SampleMut<RuntimeData> {
     /// [`SendError::Closed`] if the channel is, or is closed while this waits.
     #[cfg(feature = "tokio")]
     pub async fn send_async(self) -> Result<(), SendError> {
-        let core = self.core.clone();
-        core.send_async(self).await
+        Core::send_async(self).await
     }
+}
+
+/// The header of a message, as it lies in memory.
+pub(crate) fn header_mut(raw: &mut Raw) -> &mut WireHeader {
+    WireHeader::mut_from_bytes(raw.user_header_mut().as_mut_bytes())
+        .expect("the header's type has as many bytes as a wire header")
 }
 
 /// Why a message was not sent by one who would not wait for ever.

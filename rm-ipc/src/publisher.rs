@@ -15,14 +15,16 @@ use iceoryx2::prelude::*;
 use rm_core::{MonotonicStamp, RuntimeData};
 
 use crate::channel::{ChannelError, ChannelState, HeaderBytes};
-use crate::control::{Connected, MAX_SUBSCRIBERS, place};
-use crate::loan::{LoanError, SampleMut, SampleMutUninit, SendError, TrySendError, copy_in};
+use crate::control::{MAX_SUBSCRIBERS, Present, place};
+use crate::loan::{
+    LoanError, Raw, SampleMut, SampleMutUninit, SendError, TrySendError, copy_in, header_mut,
+};
 use crate::namespace::IpcService;
 use crate::options::Policy;
 use crate::peer::{ChannelRole, to_ns};
 use crate::shared::{Shared, available_memory, check_memory};
 use crate::stats::monotonic_ns;
-use crate::wake::Doorbell;
+use crate::wake::{BellId, Doorbell, Ringer};
 use crate::{attendant, handover, segment};
 
 /// Loans that one publisher may hold at once.
@@ -107,10 +109,51 @@ impl From<TrySendError> for PublishError {
 struct Populated {
     /// How many bytes from the start of each chunk, by address.
     chunks: BTreeMap<usize, usize>,
+    /// The last one of them.
+    last: (usize, usize),
     /// Largest payload so far, rounded up; beyond it iceoryx2 maps a new segment.
     size_class: usize,
     /// Whether the last loan was of memory that had been paid for.
     settled: bool,
+}
+
+impl Populated {
+    /// Checks that there is memory left before iceoryx2 writes a header into what may be a chunk
+    /// that nobody has paid for: the first one, one of a larger size, or one after such a one.
+    fn check_memory(&self, len: usize) -> Result<(), LoanError> {
+        if self.settled && len <= self.size_class {
+            return Ok(());
+        }
+        let out = |reason| Err(LoanError::OutOfMemory { len, reason });
+        match available_memory() {
+            Ok(available) if available < len as u64 + MARGIN => {
+                out(format!("{available} bytes are available, {MARGIN} more than that are needed"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => out(error.to_string()),
+        }
+    }
+
+    fn pay_for(&mut self, memory: &mut [std::mem::MaybeUninit<u8>]) -> rustix::io::Result<()> {
+        let size_class = memory.len().next_power_of_two().max(FIRST_CHUNK);
+        if size_class > self.size_class {
+            *self = Self { size_class, ..Self::default() };
+        }
+        let chunk = memory.as_ptr().addr();
+        // The chunk that was given back last is lent first, so it mostly is the same.
+        if self.last.0 == chunk && self.last.1 >= memory.len() {
+            self.settled = true;
+            return Ok(());
+        }
+        let paid = self.chunks.entry(chunk).or_default();
+        self.settled = *paid >= memory.len();
+        if !self.settled {
+            segment::populate(memory)?;
+            *paid = memory.len();
+        }
+        self.last = (chunk, *paid);
+        Ok(())
+    }
 }
 
 /// What is known of the messages under way.
@@ -125,8 +168,15 @@ struct Queue {
     messages: u64,
     /// Timestamps that earlier publishers have clamped.
     clamped: u64,
+    /// Payload bytes sent and copied so far, those of earlier publishers included.
+    sent_bytes: u64,
+    copied_bytes: u64,
     /// The count of joins that this has been made for.
     joins: u32,
+    /// Who was there at the last look.
+    present: Present,
+    /// By place, the bells that have been rung, and their names.
+    ringers: Vec<Option<(u64, Ringer)>>,
 }
 
 impl Queue {
@@ -249,7 +299,18 @@ impl Publisher {
         own.began.store(next, Ordering::Release);
         let messages = own.messages.load(Ordering::Acquire);
         let clamped = own.clamped.load(Ordering::Relaxed);
-        let queue = Queue { sizes: VecDeque::new(), bytes: 0, next, messages, clamped, joins: 0 };
+        let queue = Queue {
+            sizes: VecDeque::new(),
+            bytes: 0,
+            next,
+            messages,
+            clamped,
+            sent_bytes: own.bytes.load(Ordering::Relaxed),
+            copied_bytes: own.copied_bytes.load(Ordering::Relaxed),
+            joins: 0,
+            present: Present::default(),
+            ringers: vec![None; shared.page.places().count()],
+        };
         let attended = arrivals.map(|bell| attendant::attend(&shared, &port, bell)).transpose();
         let attended = attended.map_err(|error| ChannelError::io(&shared.id, error))?;
         claim.0 = None;
@@ -349,48 +410,19 @@ impl Core {
         if core.is_closed() {
             return Err(LoanError::Closed);
         }
-        core.check_memory(len)?;
+        let mut populated = lock(&core.populated);
+        populated.check_memory(len)?;
         // A slice of no elements has no place; an empty message takes one byte of room.
         let mut raw = core.port.loan_slice_uninit(len.max(1)).map_err(|error| match error {
             RawLoanError::ExceedsMaxLoans => LoanError::TooManyLoans { limit: MAX_LOANS },
             error => LoanError::OutOfMemory { len, reason: format!("{error:?}") },
         })?;
-        core.pay_for(raw.payload_mut())
+        populated
+            .pay_for(raw.payload_mut())
             .map_err(|errno| LoanError::OutOfMemory { len, reason: errno.to_string() })?;
+        drop(populated);
+        let raw = segment::as_bytes(raw);
         Ok(SampleMutUninit { raw, len, copied: 0, core: core.clone(), _becomes: PhantomData })
-    }
-
-    /// Checks that there is memory left before iceoryx2 writes a header into what may be a chunk
-    /// that nobody has paid for: the first one, one of a larger size, or one after such a one.
-    fn check_memory(&self, len: usize) -> Result<(), LoanError> {
-        let populated = lock(&self.populated);
-        if populated.settled && len <= populated.size_class {
-            return Ok(());
-        }
-        let out = |reason| Err(LoanError::OutOfMemory { len, reason });
-        match available_memory() {
-            Ok(available) if available < len as u64 + MARGIN => {
-                out(format!("{available} bytes are available, {MARGIN} more than that are needed"))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => out(error.to_string()),
-        }
-    }
-
-    fn pay_for(&self, memory: &mut [std::mem::MaybeUninit<u8>]) -> rustix::io::Result<()> {
-        let mut populated = lock(&self.populated);
-        let size_class = memory.len().next_power_of_two().max(FIRST_CHUNK);
-        if size_class > populated.size_class {
-            *populated = Populated { chunks: BTreeMap::new(), size_class, settled: false };
-        }
-        let Populated { chunks, settled, .. } = &mut *populated;
-        let paid = chunks.entry(memory.as_ptr().addr()).or_default();
-        *settled = *paid >= memory.len();
-        if !*settled {
-            segment::populate(memory)?;
-            *paid = memory.len();
-        }
-        Ok(())
     }
 
     /// Decides on a message of `len` bytes.
@@ -400,25 +432,31 @@ impl Core {
         if queue.joins != joins {
             self.look_again(queue, joins);
         }
-        // One who is still joining counts for the room, but would not get the message.
-        let taken = page.taken_by_all().filter(|_| page.has_connected());
-        let Some(taken) = taken else {
+        queue.present = page.present();
+        // One who is still joining would not get the message.
+        if queue.present.active == 0 {
             let is_kept = page.history.load(Ordering::Relaxed) > 0;
             return match policy {
                 Policy::Block => Admission::Wait,
                 _ if is_kept => Admission::Send,
                 _ => Admission::Drop,
             };
-        };
+        }
         if policy.overflows() {
             return Admission::Send;
         }
-        queue.forget_before(taken);
         let depth = u64::from(page.depth.load(Ordering::Relaxed));
         let capacity = page.capacity.load(Ordering::Relaxed);
-        let fits = queue.bytes.checked_add(len).is_some_and(|bytes| bytes <= capacity);
+        let fits = |queue: &Queue| {
+            let bytes = queue.bytes.checked_add(len);
+            (queue.sizes.len() as u64) < depth && bytes.is_some_and(|bytes| bytes <= capacity)
+        };
+        // The subscribers' positions are read only if those last seen leave no room.
+        if !fits(queue) {
+            queue.forget_before(page.taken_by_all().unwrap_or_default());
+        }
         match policy {
-            _ if fits && (queue.sizes.len() as u64) < depth => Admission::Send,
+            _ if fits(queue) => Admission::Send,
             Policy::Block => Admission::Wait,
             _ => Admission::Drop,
         }
@@ -458,66 +496,76 @@ impl Core {
     }
 
     pub(crate) fn send(
-        &self,
         mut sample: SampleMut,
         deadline: Option<Instant>,
     ) -> Result<(), TrySendError> {
-        let len = sample.len as u64;
         loop {
-            match self.try_send(sample) {
-                Err(TrySendError::Full(unsent)) => sample = *unsent,
+            let unsent = match Self::try_send(sample) {
+                Err(TrySendError::Full(unsent)) => unsent,
                 done => return done,
+            };
+            if !unsent.core.wait_for_room(unsent.len as u64, deadline) {
+                return Err(TrySendError::Full(unsent));
             }
-            if !self.wait_for_room(len, deadline) {
-                return Err(TrySendError::Full(Box::new(sample)));
-            }
+            sample = *unsent;
         }
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) async fn send_async(&self, mut sample: SampleMut) -> Result<(), SendError> {
-        let len = sample.len as u64;
+    pub(crate) async fn send_async(mut sample: SampleMut) -> Result<(), SendError> {
         loop {
-            match self.try_send(sample) {
-                Err(TrySendError::Full(unsent)) => sample = *unsent,
+            let unsent = match Self::try_send(sample) {
+                Err(TrySendError::Full(unsent)) => unsent,
                 done => return done.map_err(TrySendError::into_cause),
-            }
-            let own = &self.shared.page.publisher;
-            let is_ready = || self.is_ready(len);
-            let (namespace, bell) = (&self.shared.namespace, &own.task_bell);
-            let waited = self.tasks.wait(namespace, bell, &own.task_waits, is_ready).await;
+            };
+            let (core, len) = (&unsent.core, unsent.len as u64);
+            let own = &core.shared.page.publisher;
+            let is_ready = || core.is_ready(len);
+            let (namespace, bell) = (&core.shared.namespace, &own.task_bell);
+            let waited = core.tasks.wait(namespace, bell, &own.task_waits, is_ready).await;
             waited.map_err(|error| SendError::Wait(error.to_string()))?;
+            sample = *unsent;
         }
     }
 
-    pub(crate) fn try_send(&self, sample: SampleMut) -> Result<(), TrySendError> {
-        let mut queue = lock(&self.queue);
-        if self.is_closed() {
+    pub(crate) fn try_send(sample: SampleMut) -> Result<(), TrySendError> {
+        let SampleMut { mut raw, len, copied, core, _becomes } = sample;
+        let mut queue = lock(&core.queue);
+        if core.is_closed() {
             return Err(SendError::Closed.into());
         }
-        match self.admit(&mut queue, sample.len as u64) {
-            Admission::Wait => Err(TrySendError::Full(Box::new(sample))),
-            Admission::Send => Ok(self.deliver(&mut queue, sample)?),
+        match core.admit(&mut queue, len as u64) {
+            Admission::Send => {
+                let header = header_mut(&mut raw);
+                header.clamp_timestamp(&core.stamp);
+                header.stamp(queue.next, monotonic_ns());
+                Ok(core.deliver(&mut queue, raw, len as u64, copied as u64)?)
+            }
+            Admission::Wait => {
+                drop(queue);
+                Err(TrySendError::Full(Box::new(SampleMut { raw, len, copied, core, _becomes })))
+            }
             Admission::Drop => {
                 // It has a position, so that its subscribers see the gap before the next message.
                 queue.next = queue.next.saturating_add(1);
-                self.shared.page.dropped.fetch_add(1, Ordering::Relaxed);
+                core.shared.page.dropped.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
         }
     }
 
-    fn deliver(&self, queue: &mut Queue, mut sample: SampleMut) -> Result<(), SendError> {
+    fn deliver(&self, queue: &mut Queue, raw: Raw, len: u64, copied: u64) -> Result<(), SendError> {
         let page = &self.shared.page;
-        let (len, copied) = (sample.len as u64, sample.copied as u64);
+        let own = &page.publisher;
         let after = queue.next.saturating_add(1);
-        let before = page.connected();
-        let header = sample.header_mut();
-        header.clamp_timestamp(&self.stamp);
-        page.publisher.clamped.store(queue.clamped + self.stamp.clamped(), Ordering::Relaxed);
-        header.stamp(queue.next, monotonic_ns());
-        page.publisher.sending.store(after, Ordering::Release);
-        let delivered = match sample.raw.send() {
+        // All that is told of the message but that it is there, so that this follows at once.
+        own.sending.store(after, Ordering::Release);
+        self.shared.note(queue.messages, queue.next, len);
+        own.clamped.store(queue.clamped + self.stamp.clamped(), Ordering::Relaxed);
+        own.bytes.store(queue.sent_bytes.wrapping_add(len), Ordering::Relaxed);
+        own.copied_bytes.store(queue.copied_bytes.wrapping_add(copied), Ordering::Relaxed);
+        own.messages.store(queue.messages.saturating_add(1), Ordering::Release);
+        let delivered = match raw.send() {
             Ok(delivered) => delivered,
             // Everybody but a dead subscriber was reached, whose place in iceoryx2 has not been
             // freed so far.
@@ -525,34 +573,55 @@ impl Core {
                 self.shared.namespace.clean_up();
                 MAX_SUBSCRIBERS
             }
-            Err(error) => return Err(SendError::Delivery(format!("{error:?}"))),
+            Err(error) => return Err(self.take_back(queue, format!("{error:?}"))),
         };
-        let count = |connected: &Connected| connected.iter().filter(|who| **who != 0).count();
-        if delivered < count(&before) {
-            // One who left meanwhile is not missed, nor is one who came.
-            let mut stayed = page.connected();
-            stayed.iter_mut().zip(before).for_each(|(now, then)| *now *= u32::from(*now == then));
-            let stayed = count(&stayed);
+        let Present { active, joining } = queue.present;
+        if delivered < active && !joining && page.joins.load(Ordering::Acquire) == queue.joins {
+            // One who left meanwhile is not missed.
+            let stayed = page.present().active;
             if delivered < stayed {
                 self.undelivered.fetch_add(1, Ordering::Relaxed);
                 let message = format!("{delivered} of {stayed} subscribers were reached");
-                return Err(SendError::Delivery(message));
+                return Err(self.take_back(queue, message));
             }
         }
+        own.published.store(after, Ordering::Release);
+        self.ring_subscribers(&mut queue.ringers);
         if !self.shared.policy.overflows() {
             queue.push(queue.next, len);
         }
-        self.shared.note(queue.messages, queue.next, len);
         queue.next = after;
         queue.messages = queue.messages.saturating_add(1);
-        page.publisher.bytes.fetch_add(len, Ordering::Relaxed);
-        if copied > 0 {
-            page.publisher.copied_bytes.fetch_add(copied, Ordering::Relaxed);
-        }
-        page.publisher.messages.store(queue.messages, Ordering::Release);
-        page.publisher.published.store(after, Ordering::Release);
-        self.shared.ring_subscribers();
+        queue.sent_bytes = queue.sent_bytes.wrapping_add(len);
+        queue.copied_bytes = queue.copied_bytes.wrapping_add(copied);
         Ok(())
+    }
+
+    /// Undoes what was told of a message that was not sent.
+    fn take_back(&self, queue: &mut Queue, why: String) -> SendError {
+        // Some may have got it, so its position is not used again.
+        queue.next = queue.next.saturating_add(1);
+        let own = &self.shared.page.publisher;
+        own.bytes.store(queue.sent_bytes, Ordering::Relaxed);
+        own.copied_bytes.store(queue.copied_bytes, Ordering::Relaxed);
+        own.messages.store(queue.messages, Ordering::Release);
+        SendError::Delivery(why)
+    }
+
+    fn ring_subscribers(&self, ringers: &mut [Option<(u64, Ringer)>]) {
+        for (sub, known) in self.shared.page.places().zip(ringers) {
+            if sub.state.load(Ordering::Acquire) == place::FREE {
+                continue;
+            }
+            let bell = sub.bell.load(Ordering::Acquire);
+            if known.as_ref().is_none_or(|(id, _)| *id != bell) {
+                let ringer = Ringer::at(&self.shared.site, BellId(bell));
+                *known = ringer.ok().map(|ringer| (bell, ringer));
+            }
+            if let Some((_, ringer)) = known {
+                ringer.ring();
+            }
+        }
     }
 }
 

@@ -139,16 +139,9 @@ pub(crate) fn populate(memory: &mut [MaybeUninit<u8>]) -> rustix::io::Result<()>
     }
 }
 
-/// Sees populated shared memory as bytes.
-pub(crate) fn as_bytes_mut(memory: &mut [MaybeUninit<u8>]) -> &mut [u8] {
+/// Sees lent shared memory as bytes, whatever they are.
+pub(crate) fn as_bytes(loan: RawUninit) -> Raw {
     // SAFETY: the memory is a shared mapping, whose bytes the kernel initialises to zero before
-    // anybody sees them; `u8` has no invalid value, and the layouts are the same.
-    unsafe { &mut *(std::ptr::from_mut(memory) as *mut [u8]) }
-}
-
-/// Declares a loan written.
-pub(crate) fn assume_written(loan: RawUninit) -> Raw {
-    // SAFETY: as in `as_bytes_mut`: every byte of a shared mapping has a value, and every value
-    // is a `u8`.
+    // anybody sees them; `u8` has no invalid value.
     unsafe { loan.assume_init() }
 }

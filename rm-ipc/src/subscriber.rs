@@ -5,7 +5,7 @@
 //! message that is not valid is a typed error, and the next one is not affected.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -73,27 +73,10 @@ type RawSubscriber = iceoryx2::port::subscriber::Subscriber<IpcService, [u8], He
 struct Borrowed {
     sample: RawSample,
     len: usize,
-    // Dropped after the sample: only then may another one be borrowed in its place.
-    _slot: BorrowSlot,
-    // A sender takes the samples of a port that is gone for given back, and writes into them.
+    // A sender takes the samples of a port that is gone for given back, and writes into them. Dropped
+    // after the sample: its count is that of the borrowed samples, and only when this one has been
+    // given back may another be borrowed in its place.
     _port: Arc<RawSubscriber>,
-}
-
-/// Counts one borrowed sample for as long as it lives.
-struct BorrowSlot(Arc<AtomicUsize>);
-
-impl BorrowSlot {
-    /// A slot, unless as many as `limit` are taken.
-    fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let slot = Self(taken.clone());
-        (taken.fetch_add(1, Ordering::Acquire) < limit).then_some(slot)
-    }
-}
-
-impl Drop for BorrowSlot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
-    }
 }
 
 impl AsRef<[u8]> for Borrowed {
@@ -114,7 +97,6 @@ pub struct Subscriber {
     history_end: u64,
     /// Whether anything has come: before that, a gap is what was sent before this joined.
     started: bool,
-    borrowed: Arc<AtomicUsize>,
     latencies: Latencies,
     copied_bytes: u64,
     bytes: u64,
@@ -157,8 +139,6 @@ impl Subscriber {
             return Err(ChannelError::Closed { channel: shared.id.clone() });
         }
         shared.check_role(ChannelRole::Subscriber)?;
-        let generation = own.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
-        own.generation.store(generation, Ordering::Relaxed);
         own.bell.store(bell.id().0, Ordering::Release);
         page.joins.fetch_add(1, Ordering::AcqRel);
         own.state.store(place::JOINING, Ordering::SeqCst);
@@ -193,7 +173,6 @@ impl Subscriber {
             next,
             history_end: published,
             started: false,
-            borrowed: Arc::default(),
             latencies: Latencies::new(),
             copied_bytes: 0,
             bytes: 0,
@@ -217,10 +196,15 @@ impl Subscriber {
     /// Whether [`try_recv`](Self::try_recv) has something to say: a message, or that the channel
     /// is closed. Cheap: this is what a waiter calls in its spin.
     pub fn is_ready(&self) -> bool {
+        self.port.has_samples().unwrap_or(true) || self.is_ready_otherwise()
+    }
+
+    /// Whether there is something to say other than a message.
+    fn is_ready_otherwise(&self) -> bool {
         self.shared.notice_joins();
-        self.published() > self.floor()
-            || self.shared.state() >= ChannelState::Draining
-            || self.awaits_history() && self.port.has_samples().unwrap_or(true)
+        // What was sent before this was connected does not come, and has to be passed over.
+        self.shared.state() >= ChannelState::Draining
+            || !self.started && self.published() > self.floor()
     }
 
     /// Position beyond which something must have been published for something to be there.
@@ -251,27 +235,31 @@ impl Subscriber {
         if state == ChannelState::Destroyed {
             return Err(ReceiveError::ChannelClosed);
         }
+        if let Some(sample) = self.receive()? {
+            return self.accept(sample).map(Some);
+        }
         // A message is delivered before it is published. So if nothing is there after this was
         // read, nothing of what it counts is still to come: it was sent before this was connected,
         // or dropped. Only a history comes when the publisher's attendant has been rung.
         let published = self.published();
-        match self.port.receive().map_err(|e| ReceiveError::Reception(format!("{e:?}")))? {
-            Some(sample) => self.accept(sample).map(Some),
-            None => {
-                let is_over = state == ChannelState::Draining;
-                if published > self.floor() {
-                    self.skip_to(published);
-                }
-                if !is_over {
-                    return Ok(None);
-                }
-                // What its dead sender had queued has been taken.
-                if self.shared.page.mourned.swap(0, Ordering::Relaxed) != 0 {
-                    self.shared.namespace.clean_up();
-                }
-                Err(ReceiveError::ChannelClosed)
-            }
+        if let Some(sample) = self.receive()? {
+            return self.accept(sample).map(Some);
         }
+        if published > self.floor() {
+            self.skip_to(published);
+        }
+        if state != ChannelState::Draining {
+            return Ok(None);
+        }
+        // What its dead sender had queued has been taken.
+        if self.shared.page.mourned.swap(0, Ordering::Relaxed) != 0 {
+            self.shared.namespace.clean_up();
+        }
+        Err(ReceiveError::ChannelClosed)
+    }
+
+    fn receive(&self) -> Result<Option<RawSample>, ReceiveError> {
+        self.port.receive().map_err(|error| ReceiveError::Reception(format!("{error:?}")))
     }
 
     /// Takes the messages before `position` as not to come.
@@ -297,10 +285,9 @@ impl Subscriber {
     /// As [`try_recv`](Self::try_recv).
     pub fn recv(&mut self) -> Result<RuntimeData, ReceiveError> {
         loop {
-            if let Some(data) = self.try_recv()? {
+            if let Some(data) = self.wait(None)? {
                 return Ok(data);
             }
-            self.bell.wait(|| self.is_ready(), None);
         }
     }
 
@@ -312,26 +299,41 @@ impl Subscriber {
         // A time that no clock can show is no limit.
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            if let Some(data) = self.try_recv()? {
+            if let Some(data) = self.wait(deadline)? {
                 return Ok(data);
             }
-            if !self.bell.wait(|| self.is_ready(), deadline) {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ReceiveError::TimedOut(timeout));
             }
         }
     }
 
+    /// Waits until there is something to say, or until `deadline`. A message is taken in the look
+    /// that finds it: to look and to take cost the same.
+    #[inline]
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Option<RuntimeData>, ReceiveError> {
+        let mut found = Ok(None);
+        let is_ready = || {
+            found = self.receive();
+            !matches!(found, Ok(None)) || self.is_ready_otherwise()
+        };
+        self.bell.wait(is_ready, deadline);
+        match found? {
+            Some(sample) if self.shared.state() != ChannelState::Destroyed => {
+                self.accept(sample).map(Some)
+            }
+            _ => self.try_recv(),
+        }
+    }
+
+    #[inline]
     fn accept(&mut self, sample: RawSample) -> Result<RuntimeData, ReceiveError> {
         let received_ns = monotonic_ns();
         let wire = WireHeader::ref_from_bytes(sample.user_header().as_bytes())
             .expect("the header's type has as many bytes as a wire header");
         let sent_ns = wire.sent_ns();
-        let published = self.published();
         let header = match wire.decode() {
-            // The message is counted as published only after it was delivered, hence one more.
-            Ok(header) if (self.next..=published.max(self.next)).contains(&header.sequence) => {
-                header
-            }
+            Ok(header) if self.may_follow(header.sequence) => header,
             Ok(header) => {
                 let found = header.sequence;
                 return Err(self.reject(|position| ReceiveError::Sequence { position, found }));
@@ -364,6 +366,13 @@ impl Subscriber {
         Ok(data)
     }
 
+    /// Whether the next message can be number `sequence`: after a gap, only one that was sent, or is
+    /// being sent, which is told before it is delivered.
+    fn may_follow(&self, sequence: u64) -> bool {
+        let sending = || self.shared.page.publisher.sending.load(Ordering::Acquire);
+        sequence == self.next || sequence > self.next && sequence < sending()
+    }
+
     fn reject(&mut self, error: impl FnOnce(u64) -> ReceiveError) -> ReceiveError {
         let position = self.next;
         self.invalid += 1;
@@ -374,9 +383,8 @@ impl Subscriber {
     fn borrow_or_copy(&mut self, sample: RawSample, len: usize) -> Bytes {
         let limit = self.shared.page.max_borrowed.load(Ordering::Relaxed) as usize;
         // One borrow is kept back for the next message to be received at all.
-        if let Some(slot) = BorrowSlot::take(&self.borrowed, limit.saturating_sub(1)) {
-            let port = self.port.clone();
-            return Bytes::from_owner(Borrowed { sample, len, _slot: slot, _port: port });
+        if Arc::strong_count(&self.port) - 1 < limit.saturating_sub(1) {
+            return Bytes::from_owner(Borrowed { sample, len, _port: self.port.clone() });
         }
         self.copied_bytes += len as u64;
         self.own().copied_bytes.fetch_add(len as u64, Ordering::Relaxed);
