@@ -37,10 +37,6 @@ impl TaskWaiter {
             }
             return Poll::Ready(Ok(()));
         }
-        let pipe = match &mut self.pipe {
-            Some(pipe) => pipe,
-            none => none.insert(bell.open_pipe()?),
-        };
         loop {
             bell.announce();
             self.is_announced = true;
@@ -49,12 +45,17 @@ impl TaskWaiter {
                 bell.retract();
                 return Poll::Ready(Ok(()));
             }
+            let is_new = self.pipe.is_none();
+            let pipe = match &mut self.pipe {
+                Some(pipe) => pipe,
+                none => none.insert(bell.open_pipe()?),
+            };
             let mut rings = [0; 64];
-            let read = Pin::new(&mut *pipe).poll_read(context, &mut ReadBuf::new(&mut rings));
-            if let Err(error) = ready!(read) {
-                // It belongs to a reactor that is gone: the next wait opens it in the present one.
-                self.pipe = None;
-                return Poll::Ready(Err(error));
+            let read = Pin::new(pipe).poll_read(context, &mut ReadBuf::new(&mut rings));
+            match ready!(read) {
+                // It belongs to the reactor of a runtime that is gone; another is tried in this one.
+                Err(_) if !is_new => self.pipe = None,
+                read => read?,
             }
         }
     }

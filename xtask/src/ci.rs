@@ -47,10 +47,15 @@ pub fn run() -> Result<()> {
     let mut sections = Sections::default();
     sections.run("format", format);
     sections.run("clippy", || {
-        Cmd::from_line("cargo clippy --workspace --all-targets -- -D warnings").run()
+        Cmd::from_line(
+            "cargo clippy --workspace --all-targets --features rm-ipc/tokio -- -D warnings",
+        )
+        .run()
     });
     sections.run("documentation", || {
-        Cmd::from_line("cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings").run()
+        Cmd::from_line("cargo doc --workspace --no-deps --features rm-ipc/tokio")
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()
     });
     sections.run("tidy", tidy::run);
     sections.run("aarch64", package::check_aarch64);

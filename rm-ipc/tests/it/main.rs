@@ -2,5 +2,8 @@
 
 mod channel;
 mod conformance;
+mod direct;
 mod policies;
 mod processes;
+#[cfg(feature = "tokio")]
+mod tasks;
