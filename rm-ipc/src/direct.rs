@@ -105,6 +105,13 @@ impl SharedMemoryChannel {
         Receiver::new(self, &self.bound.subscribed)
     }
 
+    /// Waits until every subscriber has taken what this handle has published, or for `timeout`;
+    /// whether it has. True if it has published nothing.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let publisher = lock(&self.bound.publisher).clone();
+        publisher.is_none_or(|publisher| publisher.flush(timeout))
+    }
+
     /// Lends `size` bytes of the channel's memory, joining as the publisher if this handle has not.
     ///
     /// # Errors

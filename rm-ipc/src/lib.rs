@@ -71,6 +71,7 @@ mod subscriber;
 mod sync;
 #[cfg(feature = "tokio")]
 mod task;
+mod turn;
 mod wake;
 
 pub use channel::{ChannelError, ChannelSnapshot, ChannelState, SharedMemoryChannel};
@@ -89,3 +90,8 @@ pub use receiver::{Receiver, Sample, SubscribeError};
 pub use stats::{Latencies, LatencySummary, monotonic_ns};
 pub use subscriber::{ReceiveError, Subscriber};
 pub use wake::{BellId, Doorbell, Ringer, WakeError};
+
+/// The examples of the crate's README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -24,6 +24,7 @@ use crate::options::Policy;
 use crate::peer::{ChannelRole, to_ns};
 use crate::shared::{Shared, available_memory, check_memory};
 use crate::stats::monotonic_ns;
+use crate::turn::Turn;
 use crate::wake::{BellId, Doorbell, Ringer};
 use crate::{attendant, handover, segment};
 
@@ -212,7 +213,7 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     bell: Arc<Doorbell>,
     /// Held by the thread that waits for room: its round on the page.
-    turn: Mutex<u32>,
+    turn: Turn<u32>,
     queue: Mutex<Queue>,
     populated: Mutex<Populated>,
     undelivered: AtomicU64,
@@ -320,7 +321,7 @@ impl Publisher {
             port,
             shared,
             bell,
-            turn: Mutex::default(),
+            turn: Turn::new(0),
             queue: Mutex::new(queue),
             populated: Mutex::default(),
             undelivered: AtomicU64::new(0),
@@ -385,6 +386,14 @@ impl Publisher {
     #[cfg(feature = "tokio")]
     pub async fn publish_async(&self, data: &RuntimeData) -> Result<(), PublishError> {
         Ok(copy_in(&self.core, data)?.send_async().await?)
+    }
+
+    /// Waits until every subscriber has taken everything, or for `timeout`; whether it has. What is
+    /// queued goes with this process, so that one waits before one ends.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let core = &self.core;
+        let is_done = || core.is_closed() || !core.shared.page.has_queued();
+        core.wait_until(is_done, Instant::now().checked_add(timeout))
     }
 
     /// Messages that iceoryx2 did not deliver to every subscriber although there was room. Zero,
@@ -486,11 +495,19 @@ impl Core {
 
     /// Waits for room, or for the channel's end; `false` if `deadline` came first.
     fn wait_for_room(&self, len: u64, deadline: Option<Instant>) -> bool {
-        let mut round = lock(&self.turn);
+        self.wait_until(|| self.is_ready(len), deadline)
+    }
+
+    /// Waits for something that the subscribers' taking brings about; `false` if `deadline` came
+    /// first.
+    fn wait_until(&self, mut is_ready: impl FnMut() -> bool, deadline: Option<Instant>) -> bool {
+        let Some(mut round) = self.turn.take(deadline) else {
+            return is_ready();
+        };
         let waits = &self.shared.page.publisher.thread_waits;
         // Pairs with `ControlPage::publisher_to_wake`.
         handover::announce(waits, &mut round);
-        let is_ready = self.bell.wait(|| self.is_ready(len), deadline);
+        let is_ready = self.bell.wait(is_ready, deadline);
         handover::retract(waits);
         is_ready
     }

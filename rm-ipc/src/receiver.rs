@@ -5,15 +5,16 @@
 //! stream.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rm_core::RuntimeData;
 
 use crate::channel::{ChannelError, SharedMemoryChannel};
 use crate::peer::ChannelRole;
 use crate::subscriber::{ReceiveError, Subscriber};
+use crate::turn::{Held, Turn};
 use crate::wake::Doorbell;
 
 /// Why a process was not subscribed.
@@ -87,13 +88,13 @@ impl Drop for Subscribed {
 /// The receiving end of a channel, with a doorbell of its own.
 ///
 /// The methods that take `&self` may be called from several threads; each message goes to one of
-/// them. While one waits, the others wait for it to be done.
+/// them, one after another.
 ///
 /// As an [`Iterator`] it blocks, and ends when the channel is closed; as a stream
 /// (`futures_core::Stream`, with the feature `tokio`) it does the same without blocking. Both go on
 /// after a message that is not valid, which is an `Err`.
 pub struct Receiver<T = RuntimeData> {
-    subscriber: Mutex<Subscriber>,
+    subscriber: Turn<Subscriber>,
     #[cfg(feature = "tokio")]
     waiter: crate::task::TaskWaiter,
     #[cfg(feature = "tokio")]
@@ -117,7 +118,7 @@ impl Receiver<RuntimeData> {
             SubscribeError::Setup(ChannelError::io(channel.id(), error))
         })?;
         let bell = Arc::new(bell);
-        let subscriber = Mutex::new(channel.subscriber(&bell)?);
+        let subscriber = Turn::new(channel.subscriber(&bell)?);
         Ok(Self {
             subscriber,
             #[cfg(feature = "tokio")]
@@ -129,8 +130,8 @@ impl Receiver<RuntimeData> {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Subscriber> {
-        self.subscriber.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn take(&self) -> Held<'_, Subscriber> {
+        self.subscriber.take(None).expect("there is no deadline")
     }
 
     /// The next message, waiting for it.
@@ -139,7 +140,7 @@ impl Receiver<RuntimeData> {
     /// [`ReceiveError::ChannelClosed`] at the end; `Header`, `Payload` or `Sequence` for a message
     /// that is not valid.
     pub fn recv(&self) -> Result<Sample, ReceiveError> {
-        Ok(Sample { data: self.lock().recv()? })
+        Ok(Sample { data: self.take().recv()? })
     }
 
     /// The next message, if there is one.
@@ -147,7 +148,11 @@ impl Receiver<RuntimeData> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<Sample>, ReceiveError> {
-        Ok(self.lock().try_recv()?.map(|data| Sample { data }))
+        // Where another thread waits for a message there is none.
+        let Some(mut subscriber) = self.subscriber.take(Some(Instant::now())) else {
+            return Ok(None);
+        };
+        Ok(subscriber.try_recv()?.map(|data| Sample { data }))
     }
 
     /// The next message, waiting for it no longer than `timeout`.
@@ -155,7 +160,11 @@ impl Receiver<RuntimeData> {
     /// # Errors
     /// [`ReceiveError::TimedOut`], or as [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Sample, ReceiveError> {
-        Ok(Sample { data: self.lock().recv_timeout(timeout)? })
+        let deadline = Instant::now().checked_add(timeout);
+        let subscriber = self.subscriber.take(deadline);
+        let mut subscriber = subscriber.ok_or(ReceiveError::TimedOut(timeout))?;
+        let data = subscriber.recv_until(deadline)?;
+        Ok(Sample { data: data.ok_or(ReceiveError::TimedOut(timeout))? })
     }
 
     /// The next message; until there is one, the task is parked. A future that is dropped has taken
@@ -173,7 +182,7 @@ impl Receiver<RuntimeData> {
         &mut self,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<Sample, ReceiveError>> {
-        let subscriber = self.subscriber.get_mut().unwrap_or_else(|error| error.into_inner());
+        let subscriber = self.subscriber.get_mut();
         loop {
             if let Some(data) = subscriber.try_recv()? {
                 return std::task::Poll::Ready(Ok(Sample { data }));
@@ -184,9 +193,10 @@ impl Receiver<RuntimeData> {
         }
     }
 
-    /// The subscription's counters: latencies, bytes, what was missed, dropped or not valid.
+    /// The subscription's counters: latencies, bytes, what was missed, dropped or not valid. Waits for
+    /// a thread that is receiving.
     pub fn with_subscriber<R>(&self, look: impl FnOnce(&Subscriber) -> R) -> R {
-        look(&self.lock())
+        look(&self.take())
     }
 }
 
@@ -221,6 +231,9 @@ impl futures_core::Stream for Receiver<RuntimeData> {
 
 impl std::fmt::Debug for Receiver<RuntimeData> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Receiver").field(&*self.lock()).finish()
+        match self.subscriber.take(Some(Instant::now())) {
+            Some(subscriber) => f.debug_tuple("Receiver").field(&*subscriber).finish(),
+            None => f.write_str("Receiver(in use)"),
+        }
     }
 }

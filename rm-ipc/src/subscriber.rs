@@ -298,12 +298,20 @@ impl Subscriber {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<RuntimeData, ReceiveError> {
         // A time that no clock can show is no limit.
         let deadline = Instant::now().checked_add(timeout);
+        self.recv_until(deadline)?.ok_or(ReceiveError::TimedOut(timeout))
+    }
+
+    /// The next message, or none if `deadline` comes first.
+    pub(crate) fn recv_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<RuntimeData>, ReceiveError> {
         loop {
             if let Some(data) = self.wait(deadline)? {
-                return Ok(data);
+                return Ok(Some(data));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(ReceiveError::TimedOut(timeout));
+                return Ok(None);
             }
         }
     }

@@ -282,3 +282,49 @@ fn a_full_channel_gives_the_message_back_to_who_would_not_wait() {
     sample.try_send().unwrap();
     assert_eq!(receiver.recv().unwrap().payload().as_ref(), b"abc");
 }
+
+#[test]
+fn flush_waits_until_everything_is_taken() {
+    let Ends { channel, .. } = channel(in_process());
+    let receiver = channel.subscribe().unwrap();
+    assert!(channel.flush(Duration::ZERO), "nothing was published");
+    for n in 0..3 {
+        channel.publish(&number(n)).unwrap();
+    }
+    assert!(!channel.flush(Duration::from_millis(1)));
+    std::thread::scope(|scope| {
+        let flushes = scope.spawn(|| channel.flush(WATCHDOG));
+        assert_eq!(take_all(&receiver), [0, 1, 2]);
+        assert!(flushes.join().unwrap());
+    });
+}
+
+#[test]
+fn a_timeout_holds_also_while_another_thread_waits_for_the_same() {
+    let Ends { channel, .. } = channel(ChannelOptions { depth: 1, ..in_process() });
+    let receiver = channel.subscribe().unwrap();
+    let short = Duration::from_millis(1);
+    let (waits, is_told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            waits.send(()).unwrap();
+            assert_eq!(as_number(&receiver.recv().unwrap()), 0);
+        });
+        is_told.recv().unwrap();
+        let late = receiver.recv_timeout(short).map(drop);
+        assert_eq!(late.unwrap_err(), ReceiveError::TimedOut(short));
+        channel.publish(&number(0)).unwrap();
+    });
+    channel.publish(&number(1)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            waits.send(()).unwrap();
+            channel.publish(&number(2)).unwrap();
+        });
+        is_told.recv().unwrap();
+        let late = channel.publish_timeout(&number(3), short).unwrap_err();
+        assert!(matches!(late, PublishError::ChannelFull), "{late}");
+        assert_eq!(as_number(&receiver.recv().unwrap()), 1);
+    });
+    assert_eq!(take_all(&receiver), [2]);
+}
