@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -184,6 +184,20 @@ fn make_node(site: &Site) -> Result<Node<IpcService>, NamespaceError> {
         .map_err(iceoryx)
 }
 
+/// Takes from other users what iceoryx2 lets everybody read and write: a file with its list of
+/// segments.
+fn close_to_others(id: &str) -> Result<(), NamespaceError> {
+    let shm = Path::new(SHM);
+    let prefix = shm_prefix(id);
+    for entry in fs::read_dir(shm).map_err(at("read", shm))?.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            let only_owner = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(entry.path(), only_owner).map_err(at("close", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 impl Namespace {
     /// Makes a namespace under a name that nobody can guess, for the calling process to own.
     ///
@@ -211,7 +225,9 @@ impl Namespace {
             let make = || {
                 make_folder(&folder)?;
                 let site = make_site(&name, &folder)?;
-                Ok((make_node(&site)?, site))
+                let node = make_node(&site)?;
+                close_to_others(&name)?;
+                Ok((node, site))
             };
             let (node, site) = make().inspect_err(|_| cleanup::remove(&base, &name))?;
             return Ok(Self::new(id, site, node, Some(lock)));

@@ -14,7 +14,7 @@ use rm_core::ChannelId;
 use crate::attendant;
 use crate::channel::{ChannelError, ChannelState, HeaderBytes};
 use crate::control::{ControlPage, Holder, flag, place};
-use crate::namespace::{IpcService, Namespace, SHM};
+use crate::namespace::{IpcService, Namespace, SHM, lock};
 use crate::options::Policy;
 use crate::peer::{ChannelRole, Identity};
 use crate::segment::{SharedPage, SharedSlots};
@@ -52,7 +52,8 @@ pub(crate) struct Hub {
     /// This process.
     pub(crate) own: Identity,
     joins_seen: AtomicU32,
-    ringers: Mutex<BTreeMap<u64, Ringer>>,
+    /// The bells that have been rung, by name; none any more once the ports are gone.
+    ringers: Mutex<Option<BTreeMap<u64, Ringer>>>,
 }
 
 /// What every port of one channel in one process shares.
@@ -123,7 +124,10 @@ impl Hub {
 
     /// Rings a peer's doorbell, which is opened at its first use.
     pub(crate) fn ring(&self, bell: BellId) {
-        let mut ringers = self.ringers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut ringers = lock(&self.ringers);
+        let Some(ringers) = &mut *ringers else {
+            return;
+        };
         if let Some(ringer) = ringers.get(&bell.0) {
             ringer.ring();
         } else if let Ok(ringer) = Ringer::at(&self.site, bell) {
@@ -227,6 +231,13 @@ impl Drop for Hub {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The attendant may still hold the hub, but opens nothing more.
+        *lock(&self.ringers) = None;
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         id: ChannelId,
@@ -236,7 +247,8 @@ impl Shared {
         service: PortFactory<IpcService, [u8], HeaderBytes>,
     ) -> Self {
         let policy = Policy::from_code(page.policy.load(Ordering::Relaxed));
-        let (own, joins_seen, ringers) = (Identity::own(), AtomicU32::new(0), Mutex::default());
+        let (own, joins_seen, ringers) =
+            (Identity::own(), AtomicU32::new(0), Mutex::new(Some(BTreeMap::new())));
         let (site, page) = (namespace.site().clone(), Arc::new(page));
         let hub = Arc::new(Hub { id, site, page, own, joins_seen, ringers });
         Self { hub, namespace, slots, service, policy }
