@@ -375,6 +375,11 @@ impl SharedMemoryChannel {
         self.shared.id.as_str()
     }
 
+    /// Name of the iceoryx2 service that carries it.
+    pub fn service(&self) -> String {
+        iceoryx2::service::port_factory::PortFactory::name(&self.shared.service).to_string()
+    }
+
     /// Where it is in its life.
     pub fn state(&self) -> ChannelState {
         self.shared.state()

@@ -45,14 +45,19 @@ pub fn sweep() -> io::Result<Swept> {
     }
     let mut swept = Swept::default();
     for id in ids {
-        let dead = match File::open(lock_path(&base, &id)) {
-            Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        // The lock is held until the name is gone: the file may be one that its owner has just made
+        // and not locked yet, who then finds that it is not his and makes another.
+        let lock = match File::open(lock_path(&base, &id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => continue,
+            Ok(lock) if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() => {
+                continue;
+            }
+            Ok(lock) => Some(lock),
         };
-        if dead {
-            remove(&base, &id);
-            swept.namespaces.push(id);
-        }
+        remove(&base, &id);
+        drop(lock);
+        swept.namespaces.push(id);
     }
     remove_base(&base);
     Ok(swept)

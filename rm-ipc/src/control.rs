@@ -97,6 +97,16 @@ pub(crate) struct PublisherPlace {
     pub(crate) began: AtomicU64,
 }
 
+impl PublisherPlace {
+    /// Before the place is given back: whoever takes it may be killed before he has named his own
+    /// bells, and what is named here is removed with him.
+    pub(crate) fn forget_bells(&self) {
+        for bell in [&self.bell, &self.task_bell, &self.attendant_bell] {
+            bell.store(0, Ordering::Release);
+        }
+    }
+}
+
 #[derive(FromBytes, IntoBytes)]
 #[repr(C, align(64))]
 pub(crate) struct SubscriberPlace {
@@ -110,6 +120,17 @@ pub(crate) struct SubscriberPlace {
     pub(crate) position: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
     reserved_tail: [AtomicU64; 6],
+}
+
+/// Dead publishers whose messages are kept, at most.
+const MAX_MOURNED: usize = 4;
+
+/// A publisher that died: its [`Identity`], or zero, and the position after its last message.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+struct Mourned {
+    who: AtomicU64,
+    end: AtomicU64,
 }
 
 /// How many subscribers there are at a moment.
@@ -143,9 +164,9 @@ pub(crate) struct ControlPage {
     pub(crate) dropped: AtomicU64,
     /// The process-id namespace that all processes on the channel share, or zero.
     pub(crate) pid_namespace: AtomicU64,
-    /// The last publisher that died, while messages of it may be queued.
-    pub(crate) mourned: AtomicU64,
-    reserved: [AtomicU64; 5],
+    /// Publishers that died, while messages of them may be queued.
+    mourned: [Mourned; MAX_MOURNED],
+    reserved: [AtomicU64; 6],
     pub(crate) publisher: PublisherPlace,
     pub(crate) subscribers: [SubscriberPlace; MAX_SUBSCRIBERS],
 }
@@ -189,11 +210,40 @@ impl ControlPage {
         present
     }
 
-    /// Whether messages of `dead`, a publisher, have not all been taken.
-    pub(crate) fn mourns(&self, dead: Identity) -> bool {
-        let is_dead = self.mourned.load(Ordering::Acquire) == dead.code()
-            || self.publisher.place.holder() == Some(dead);
-        is_dead && self.has_queued()
+    /// Notes that `dead` was the publisher, before its place is freed: what it has sent is to be
+    /// taken first. A second note of the same does no harm.
+    pub(crate) fn mourn(&self, dead: Identity) {
+        let end = self.publisher.sending.load(Ordering::Acquire);
+        let end = end.max(self.publisher.published.load(Ordering::Acquire));
+        let is_free = |mourned: &&Mourned| {
+            let who = mourned.who.load(Ordering::Acquire);
+            who == 0 || who == dead.code() || !self.is_queued_before(mourned)
+        };
+        // If there are that many, messages of the dead may be lost.
+        if let Some(mourned) = self.mourned.iter().find(is_free) {
+            mourned.end.store(end, Ordering::Release);
+            mourned.who.store(dead.code(), Ordering::Release);
+        }
+    }
+
+    /// Whether some subscriber has not taken everything that a dead publisher has sent.
+    fn is_queued_before(&self, mourned: &Mourned) -> bool {
+        let end = mourned.end.load(Ordering::Acquire);
+        self.taken_by_all().is_some_and(|taken| taken < end)
+    }
+
+    /// Whether a publisher has died; forgets those who have, if they are not mourned any more.
+    pub(crate) fn publisher_died(&self) -> bool {
+        let done = self.mourned.iter().filter(|mourned| !self.is_queued_before(mourned));
+        done.fold(false, |any, mourned| any | (mourned.who.swap(0, Ordering::AcqRel) != 0))
+    }
+
+    /// Process ids of publishers that are dead, or may be, and of whom not everything is taken.
+    pub(crate) fn mourned(&self) -> impl Iterator<Item = u32> {
+        let mourned = self.mourned.iter().filter(|mourned| self.is_queued_before(mourned));
+        let mourned = mourned.map(|mourned| mourned.who.load(Ordering::Acquire));
+        let present = self.publisher.place.holder().filter(|_| self.has_queued());
+        mourned.filter_map(Identity::from_code).chain(present).map(Identity::pid)
     }
 
     /// Whether some subscriber has not taken everything.

@@ -311,7 +311,7 @@ impl Namespace {
     /// Frees what dead processes, and ports that have lingered, have held in iceoryx2.
     pub(crate) fn clean_up(&self) {
         lock(&self.inner.lingering).retain(|left| left.page.has_queued());
-        self.inner.site.clean_up();
+        self.inner.site.clean_up(std::time::Duration::ZERO);
     }
 
     pub(crate) fn site(&self) -> &Arc<Site> {

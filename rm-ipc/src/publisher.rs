@@ -163,6 +163,9 @@ struct Queue {
     sizes: VecDeque<(u64, u64)>,
     /// Sum of the sizes.
     bytes: u64,
+    /// Position at which this publisher began, and whether messages from before may be queued.
+    began: u64,
+    follows: bool,
     /// Position of the next message.
     next: u64,
     /// Messages sent so far, those of earlier publishers included.
@@ -238,6 +241,7 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if let Some(shared) = self.0 {
             shared.page.publisher.state.store(place::FREE, Ordering::SeqCst);
+            shared.page.publisher.forget_bells();
             shared.page.publisher.place.release();
         }
     }
@@ -278,19 +282,15 @@ impl Publisher {
                 .allocation_strategy(AllocationStrategy::PowerOfTwo)
                 .create()
         };
-        // Dead publishers may fill its places until their messages are taken.
-        let retry = |_| {
-            shared.namespace.clean_up();
-            create()
-        };
         let keeps_history = shared.page.history.load(Ordering::Relaxed) > 0;
         let tag = shared.page.tag.load(Ordering::Relaxed);
         // A port that has lingered is as good as a new one, but for its history, which others may
         // have continued.
         let lingered = if keeps_history { None } else { shared.namespace.take_lingering(tag) };
+        let follows = lingered.is_none();
         let port = match lingered {
             Some(port) => port,
-            None => Arc::new(create().or_else(retry).map_err(|error| shared.refused(error))?),
+            None => Arc::new(shared.make_port(create)?),
         };
         let arrivals = keeps_history.then(|| Doorbell::create(&shared.namespace)).transpose();
         let arrivals = arrivals.map_err(|error| shared.refused(error))?;
@@ -303,6 +303,8 @@ impl Publisher {
         let queue = Queue {
             sizes: VecDeque::new(),
             bytes: 0,
+            began: next,
+            follows,
             next,
             messages,
             clamped,
@@ -454,6 +456,11 @@ impl Core {
         if policy.overflows() {
             return Admission::Send;
         }
+        // iceoryx2 keeps no order between two publishers, so what an earlier one has sent comes first.
+        if queue.follows && page.taken_by_all().is_some_and(|taken| taken < queue.began) {
+            return if policy == Policy::Block { Admission::Wait } else { Admission::Drop };
+        }
+        queue.follows = false;
         let depth = u64::from(page.depth.load(Ordering::Relaxed));
         let capacity = page.capacity.load(Ordering::Relaxed);
         let fits = |queue: &Queue| {
@@ -592,12 +599,12 @@ impl Core {
             }
             Err(error) => return Err(self.take_back(queue, format!("{error:?}"))),
         };
-        let Present { active, joining } = queue.present;
-        if delivered < active && !joining && page.joins.load(Ordering::Acquire) == queue.joins {
-            // One who left meanwhile is not missed.
-            let stayed = page.present().active;
-            if delivered < stayed {
+        if self.has_missed(queue, delivered) {
+            // One who is dead may have been freed in iceoryx2 before he was buried here.
+            self.shared.bury_dying(|| !self.has_missed(queue, delivered));
+            if self.has_missed(queue, delivered) {
                 self.undelivered.fetch_add(1, Ordering::Relaxed);
+                let stayed = page.present().active;
                 let message = format!("{delivered} of {stayed} subscribers were reached");
                 return Err(self.take_back(queue, message));
             }
@@ -612,6 +619,16 @@ impl Core {
         queue.sent_bytes = queue.sent_bytes.wrapping_add(len);
         queue.copied_bytes = queue.copied_bytes.wrapping_add(copied);
         Ok(())
+    }
+
+    /// Whether somebody who was there before a message was sent, and still is, did not get it.
+    fn has_missed(&self, queue: &Queue, delivered: usize) -> bool {
+        let (page, Present { active, joining }) = (&self.shared.page, queue.present);
+        // One who left meanwhile is not missed, nor is one who came.
+        delivered < active
+            && !joining
+            && page.joins.load(Ordering::Acquire) == queue.joins
+            && delivered < page.present().active
     }
 
     /// Undoes what was told of a message that was not sent.
@@ -649,6 +666,7 @@ impl Drop for Core {
             self.shared.namespace.linger(self.shared.page.clone(), self.port.clone());
         }
         own.state.store(place::FREE, Ordering::SeqCst);
+        own.forget_bells();
         own.place.release();
         self.shared.settle();
         self.shared.ring_subscribers();

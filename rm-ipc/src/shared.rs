@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use rm_core::ChannelId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::attendant;
 use crate::channel::{ChannelError, ChannelState, HeaderBytes};
@@ -23,6 +25,12 @@ use crate::wake::{BellId, Ringer};
 
 /// Shared memory that must be free for the bookkeeping of one more channel or port, in bytes.
 const BOOKKEEPING: u64 = 1 << 20;
+
+/// How long a process may take from giving up its files to its end.
+const DYING: Duration = Duration::from_secs(1);
+
+/// How long another process may take to clean up.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn file_name(id: &ChannelId) -> String {
     format!("{CHANNEL_PREFIX}{id}")
@@ -122,25 +130,31 @@ impl Hub {
         Ok(())
     }
 
-    /// Rings a peer's doorbell, which is opened at its first use.
+    /// Rings a peer's doorbell. A bell that is gone has nobody to wake.
     pub(crate) fn ring(&self, bell: BellId) {
+        if let Some(ringer) = self.ringer(bell) {
+            ringer.ring();
+        }
+    }
+
+    /// A peer's doorbell, which is opened at its first use.
+    fn ringer(&self, bell: BellId) -> Option<Ringer> {
         let mut ringers = lock(&self.ringers);
-        let Some(ringers) = &mut *ringers else {
-            return;
-        };
+        let ringers = ringers.as_mut()?;
         if let Some(ringer) = ringers.get(&bell.0) {
-            ringer.ring();
-        } else if let Ok(ringer) = Ringer::at(&self.site, bell) {
-            // A bell that is gone has nobody to wake.
-            ringer.ring();
+            return Some(ringer.clone());
+        }
+        let opened = Ringer::at(&self.site, bell).ok();
+        if let Some(ringer) = &opened {
             // Those who have left are not rung again.
             let own = &self.page.publisher;
             let publisher = [&own.bell, &own.task_bell, &own.attendant_bell];
             let bells = self.page.taken().map(|sub| &sub.bell).chain(publisher);
             let present: Vec<u64> = bells.map(|bell| bell.load(Ordering::Relaxed)).collect();
             ringers.retain(|id, _| present.contains(id));
-            ringers.insert(bell.0, ringer);
+            ringers.insert(bell.0, ringer.clone());
         }
+        opened
     }
 
     pub(crate) fn ring_subscribers(&self) {
@@ -180,23 +194,63 @@ impl Hub {
         for peer in holders.filter(|peer| *peer != self.own) {
             all &= attendant::watch(peer, self).is_ok();
         }
+        // Their bells are opened now, so that they can be rung also when the namespace is removed.
+        let publisher = &self.page.publisher.bell;
+        for bell in self.page.taken().map(|sub| &sub.bell).chain([publisher]) {
+            self.ringer(BellId(bell.load(Ordering::Acquire)));
+        }
         // What could not be watched, for want of descriptors, is tried again at the next look.
         if all {
             self.joins_seen.store(joins, Ordering::Relaxed);
         }
     }
 
+    /// Buries whoever is dead and has not been noticed yet, or dies now, until `is_done`: a process
+    /// gives up its file locks, by which iceoryx2 takes it for dead, shortly before it has ended.
+    #[cold]
+    pub(crate) fn bury_dying(&self, is_done: impl Fn() -> bool) {
+        let deadline = Instant::now() + DYING;
+        while !is_done() {
+            let holders = self.page.places().filter_map(|sub| sub.place.holder());
+            let peers = holders.filter(|peer| *peer != self.own);
+            let living: Vec<_> = peers
+                .filter_map(|peer| match peer.open() {
+                    Ok(None) => {
+                        self.bury(peer);
+                        None
+                    }
+                    opened => opened.ok().flatten(),
+                })
+                .collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_done() || left.is_zero() {
+                return;
+            }
+            let mut living: Vec<_> =
+                living.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
+            // Whatever ends the wait, who lives is looked at again.
+            let _ = poll(&mut living, Timespec::try_from(left).ok().as_ref());
+        }
+    }
+
     /// Frees what a dead process has held of the channel.
     pub(crate) fn bury(&self, dead: Identity) {
+        // First of all: the own threads may wait for what the dead has left half-made.
+        self.site.free_openers();
         let own = self.own;
         let mut bells = Vec::new();
         for sub in self.page.places().filter(|sub| sub.place.take_over(dead, own)) {
             bells.push(sub.bell.load(Ordering::Acquire));
             self.page.buried.fetch_add(1, Ordering::Relaxed);
             sub.state.store(place::FREE, Ordering::SeqCst);
+            sub.bell.store(0, Ordering::Release);
             sub.place.release();
         }
         let publisher = &self.page.publisher;
+        // Nobody is to clean up between the two.
+        if publisher.place.holder() == Some(dead) {
+            self.page.mourn(dead);
+        }
         if publisher.place.take_over(dead, own) {
             bells.extend(
                 [&publisher.bell, &publisher.task_bell, &publisher.attendant_bell]
@@ -206,8 +260,9 @@ impl Hub {
             publisher
                 .published
                 .fetch_max(publisher.sending.load(Ordering::Acquire), Ordering::AcqRel);
-            self.page.mourned.store(dead.code(), Ordering::Release);
+            self.page.joins.fetch_add(1, Ordering::AcqRel);
             publisher.state.store(place::FREE, Ordering::SeqCst);
+            publisher.forget_bells();
             publisher.place.release();
         }
         if bells.is_empty() {
@@ -217,7 +272,24 @@ impl Hub {
         self.settle();
         self.ring_subscribers();
         self.ring_publisher();
-        self.site.clean_up_dead(dead);
+        self.site.clean_up(Duration::ZERO);
+    }
+
+    /// Makes a port in iceoryx2, whose places may be filled by the dead.
+    pub(crate) fn make_port<P, E: std::fmt::Debug>(
+        &self,
+        make: impl Fn() -> Result<P, E>,
+    ) -> Result<P, ChannelError> {
+        let retry = |_| {
+            self.site.clean_up(PATIENCE);
+            make()
+        };
+        // The last resort, if dead publishers fill all places whose messages nobody takes.
+        let insist = |_| {
+            self.site.clean_up_all(PATIENCE);
+            make()
+        };
+        make().or_else(retry).or_else(insist).map_err(|error| self.refused(error))
     }
 
     pub(crate) fn refused(&self, by: impl std::fmt::Debug) -> ChannelError {

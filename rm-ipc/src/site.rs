@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use iceoryx2::node::NodeState;
+use iceoryx2::node::{NodeState, NodeView};
 use iceoryx2::prelude::*;
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::control::ControlPage;
-use crate::namespace::{IpcService, lock};
-use crate::peer::Identity;
+use crate::namespace::{IpcService, SHM, lock, shm_prefix};
 use crate::segment::SharedPage;
 
 /// What the names of control pages start with.
@@ -65,8 +65,20 @@ impl Site {
         *lock(&self.is_left) = true;
     }
 
-    /// Frees what dead processes have held in iceoryx2.
-    pub(crate) fn clean_up(&self) {
+    /// Frees what dead processes have held in iceoryx2, but for publishers of whom messages are still
+    /// to be taken. Where another process is at it, that is given `patience` to be done.
+    pub(crate) fn clean_up(&self, patience: Duration) {
+        let mourned = self.mourned();
+        self.clean_up_but(&mourned, patience);
+    }
+
+    /// Frees what dead processes have held in iceoryx2, also if messages are lost by that.
+    pub(crate) fn clean_up_all(&self, patience: Duration) {
+        self.clean_up_but(&[], patience);
+    }
+
+    fn clean_up_but(&self, mourned: &[u32], patience: Duration) {
+        self.free_openers();
         let is_left = lock(&self.is_left);
         if *is_left {
             return;
@@ -74,22 +86,49 @@ impl Site {
         // Where it fails, another process is at it.
         let _ = Node::<IpcService>::list(&self.config, |state| {
             if let NodeState::Dead(node) = state {
-                let _ = node.blocking_remove_stale_resources(Duration::ZERO);
+                let pid = node.id().pid::<IpcService>().ok();
+                let pid = pid.and_then(|pid| u32::try_from(pid.value()).ok());
+                if pid.is_none_or(|pid| !mourned.contains(&pid)) {
+                    let _ = node.blocking_remove_stale_resources(patience);
+                }
             }
             CallbackProgression::Continue
         });
     }
 
-    /// Frees what `dead` has held in iceoryx2; later, if messages of it are still being taken.
-    pub(crate) fn clean_up_dead(&self, dead: Identity) {
-        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        let mourns = |name: String| {
-            let page = self.open_file(&name).and_then(|file| SharedPage::<ControlPage>::map(&file));
-            page.is_ok_and(|page| page.mourns(dead))
-        };
-        if !names.any(|name| name.starts_with(CHANNEL_PREFIX) && mourns(name)) {
-            self.clean_up();
+    /// Names of the namespace's shared memory.
+    fn shared_memory(&self) -> impl Iterator<Item = fs::DirEntry> {
+        let id = self.folder.file_name().and_then(|name| name.to_str());
+        let prefix = id.map(shm_prefix);
+        fs::read_dir(SHM).into_iter().flatten().flatten().filter(move |entry| {
+            let (name, prefix) = (entry.file_name(), prefix.as_deref());
+            prefix.is_some_and(|prefix| name.to_str().is_some_and(|name| name.starts_with(prefix)))
+        })
+    }
+
+    /// Frees those who open shared memory whose maker was killed before he gave it a size: iceoryx2
+    /// waits for that without end, be it to send, to receive or to clean up.
+    ///
+    /// A living maker is not disturbed: this only ever makes a file longer, and he sets the size
+    /// that he wants afterwards.
+    pub(crate) fn free_openers(&self) {
+        for entry in self.shared_memory() {
+            if entry.metadata().is_ok_and(|found| found.len() == 0)
+                && let Ok(file) = OpenOptions::new().write(true).open(entry.path())
+            {
+                let _ = fallocate(&file, FallocateFlags::empty(), 0, 1);
+            }
         }
+    }
+
+    /// Dead publishers of whom messages are still to be taken, on whichever channel.
+    fn mourned(&self) -> Vec<u32> {
+        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let pages = names.filter(|name| name.starts_with(CHANNEL_PREFIX)).filter_map(|name| {
+            let file = self.open_file(&name).ok()?;
+            SharedPage::<ControlPage>::map(&file).ok()
+        });
+        pages.flat_map(|page| page.mourned().collect::<Vec<_>>()).collect()
     }
 }

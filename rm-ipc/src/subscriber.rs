@@ -95,6 +95,8 @@ pub struct Subscriber {
     next: u64,
     /// Position up to which messages were sent before this joined.
     history_end: u64,
+    /// The count of joins at the last look for what is to be passed over.
+    joins: u32,
     /// Whether anything has come: before that, a gap is what was sent before this joined.
     started: bool,
     latencies: Latencies,
@@ -112,6 +114,7 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if let Some(own) = self.0 {
             own.state.store(place::FREE, Ordering::SeqCst);
+            own.bell.store(0, Ordering::Release);
             own.place.release();
         }
     }
@@ -149,12 +152,7 @@ impl Subscriber {
         let next = history.unwrap_or(published);
         own.position.store(next, Ordering::Release);
         let create = || shared.service.subscriber_builder().create();
-        // Dead subscribers may fill its places.
-        let port = create().or_else(|_| {
-            shared.namespace.clean_up();
-            create()
-        });
-        let port = Arc::new(port.map_err(|error| shared.refused(error))?);
+        let port = Arc::new(shared.make_port(create)?);
         own.state.store(place::ACTIVE, Ordering::SeqCst);
         claim.0 = None;
         drop(claim);
@@ -172,6 +170,7 @@ impl Subscriber {
             index,
             next,
             history_end: published,
+            joins: 0,
             started: false,
             latencies: Latencies::new(),
             copied_bytes: 0,
@@ -202,8 +201,10 @@ impl Subscriber {
     /// Whether there is something to say other than a message.
     fn is_ready_otherwise(&self) -> bool {
         self.shared.notice_joins();
-        // What was sent before this was connected does not come, and has to be passed over.
-        self.shared.state() >= ChannelState::Draining
+        // What was sent before this was connected does not come, and has to be passed over; and so
+        // does a message with which its sender died, for whom another has joined or is to.
+        self.shared.page.joins.load(Ordering::Acquire) != self.joins
+            || self.shared.state() >= ChannelState::Draining
             || !self.started && self.published() > self.floor()
     }
 
@@ -230,7 +231,8 @@ impl Subscriber {
     /// [`ReceiveError::ChannelClosed`] at the end; `Header`, `Payload` or `Sequence` for a message
     /// that is not valid.
     pub fn try_recv(&mut self) -> Result<Option<RuntimeData>, ReceiveError> {
-        // Read first: what was sent before the state changed is then seen below.
+        // Read first: what was sent before they changed is then seen below.
+        self.joins = self.shared.page.joins.load(Ordering::Acquire);
         let state = self.shared.state();
         if state == ChannelState::Destroyed {
             return Err(ReceiveError::ChannelClosed);
@@ -252,7 +254,7 @@ impl Subscriber {
             return Ok(None);
         }
         // What its dead sender had queued has been taken.
-        if self.shared.page.mourned.swap(0, Ordering::Relaxed) != 0 {
+        if self.shared.page.publisher_died() {
             self.shared.namespace.clean_up();
         }
         Err(ReceiveError::ChannelClosed)
@@ -436,6 +438,8 @@ impl Subscriber {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         self.own().state.store(place::FREE, Ordering::SeqCst);
+        // The next holder may be killed before he has named his own bell.
+        self.own().bell.store(0, Ordering::Release);
         self.own().place.release();
         self.shared.settle();
         // Its share of the queue is room for others now.

@@ -108,6 +108,11 @@ fn what_cannot_be_is_refused_under_the_name_that_the_contract_gives_it() {
     let channel = create_channel("refused", 1 << 16, true).unwrap();
     assert!(channel.backpressure_enabled());
     assert_eq!((channel.channel_name(), channel.buffer_capacity()), ("refused", 1 << 16));
+    assert_eq!((channel.current_occupancy(), channel.subscriber_count()), (0, 0));
+    assert!(channel.service().starts_with("refused."), "{}", channel.service());
+    let snapshot = serde_json::to_value(channel.snapshot()).unwrap();
+    assert_eq!(snapshot["channel_id"], "refused");
+    assert_eq!(snapshot["state"], "created");
     let again = create_channel("refused", 1 << 16, true).unwrap_err();
     assert!(matches!(again, ChannelError::AlreadyExists { .. }), "{again}");
 

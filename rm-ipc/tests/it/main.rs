@@ -1,6 +1,7 @@
 //! Channels as their users see them: within one process, across processes, and when one is killed.
 
 mod channel;
+mod chaos;
 mod conformance;
 mod direct;
 mod policies;

@@ -1,20 +1,28 @@
 //! Several processes. The test binary is its own child: `child_entry` does the child's part.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rm_core::RuntimeData;
+use rm_core::{DataHeader, DataMetadata, RuntimeData};
 use rm_ipc::{
-    ChannelError, ChannelOptions, Doorbell, LoanError, Namespace, PublishError, ReceiveError,
-    SharedMemoryChannel, sweep,
+    ChannelError, ChannelOptions, Doorbell, LoanError, Namespace, NamespaceError, PublishError,
+    ReceiveError, SharedMemoryChannel, sweep,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::channel::{files_of, id, in_process};
 
 const ROLE: &str = "RM_IPC_TEST_ROLE";
 const FOLDER: &str = "RM_IPC_TEST_FOLDER";
+/// What a line that a child tells starts with.
+const MARK: &str = "told: ";
+/// A user who owns nothing here.
+const NOBODY: u32 = 65_534;
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// A child that is killed and reaped when its test ends, however that ends.
@@ -26,6 +34,16 @@ impl Peer {
         command.args(["--exact", "processes::child_entry", "--nocapture"]);
         command.env(ROLE, role).env(FOLDER, folder).stdout(Stdio::null());
         Self(command.spawn().expect("the test binary runs"))
+    }
+
+    /// A child whose lines after [`MARK`] are read.
+    fn tells(role: &str, folder: &Path) -> (Self, Lines) {
+        let mut command = Command::new(std::env::current_exe().expect("a test binary"));
+        command.args(["--exact", "processes::child_entry", "--nocapture"]);
+        command.env(ROLE, role).env(FOLDER, folder).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the test binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        (Self(child), Lines(lines))
     }
 
     fn kill(&mut self) {
@@ -42,6 +60,18 @@ impl Drop for Peer {
     }
 }
 
+/// What a child tells.
+struct Lines(BufReader<ChildStdout>);
+
+impl Lines {
+    /// The next line after [`MARK`].
+    fn next(&mut self) -> String {
+        let mut lines = (&mut self.0).lines().map_while(Result::ok);
+        let told = lines.find_map(|line| Some(line.strip_prefix(MARK)?.to_owned()));
+        told.expect("a child that tells something before it ends")
+    }
+}
+
 /// Does nothing when run as a test; in a child it plays the role that the environment names.
 #[test]
 fn child_entry() {
@@ -51,6 +81,12 @@ fn child_entry() {
     let folder = std::env::var(FOLDER).unwrap();
     if role == "full" {
         return in_little_memory();
+    }
+    if role == "foreign" {
+        return as_somebody_else(Path::new(&folder));
+    }
+    if role == "rival" {
+        return with_names_of_others();
     }
     if role == "owner" {
         let namespace = Namespace::create().unwrap();
@@ -66,6 +102,16 @@ fn child_entry() {
     let bell = Arc::new(Doorbell::create(&namespace).unwrap());
     let mut there =
         SharedMemoryChannel::open(&namespace, &id("there")).unwrap().subscriber(&bell).unwrap();
+    if ["where", "stall", "drain"].contains(&role.as_str()) {
+        println!("{MARK}joined");
+        if role == "where" {
+            println!("{MARK}{}", backing(there.recv().unwrap().payload()));
+        } else if role == "stall" {
+            bell.wait(|| false, None);
+        }
+        while there.recv().is_ok() {}
+        return;
+    }
     let back =
         SharedMemoryChannel::open(&namespace, &id("back")).unwrap().publisher(&bell).unwrap();
     match role.as_str() {
@@ -88,6 +134,60 @@ fn child_entry() {
         }
         other => panic!("no such role: {other}"),
     }
+}
+
+/// The file that `memory` is mapped from, by device and inode, and where in it.
+fn backing(memory: &[u8]) -> String {
+    let address = memory.as_ptr().addr();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    let found = maps.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let number = |text: &str| usize::from_str_radix(text, 16).ok();
+        let (start, end) = (number(start)?, number(end)?);
+        let (offset, device, inode) = (number(fields.nth(1)?)?, fields.next()?, fields.next()?);
+        let at = offset + address.checked_sub(start).filter(|_| address < end)?;
+        Some(format!("device {device} inode {inode} offset {at:x} {}", fields.next()?))
+    });
+    found.expect("a mapping")
+}
+
+/// Tries whatever another user could.
+#[expect(clippy::unwrap_used, reason = "the body of a test, in a process of its own")]
+fn as_somebody_else(folder: &Path) {
+    assert_eq!(rustix::process::getuid().as_raw(), NOBODY);
+    let refused = Namespace::open(folder).unwrap_err();
+    assert!(matches!(refused, NamespaceError::ForeignFolder { user: NOBODY, .. }), "{refused}");
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    let objects = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap());
+    let objects = objects.filter(|entry| entry.file_name().to_str().unwrap().contains(name));
+    let mut paths: Vec<_> = objects.map(|entry| entry.path()).collect();
+    assert!(paths.len() > 2, "{paths:?}");
+    paths.extend([folder.to_owned(), folder.join("channel-there"), folder.with_extension("lock")]);
+    for path in paths {
+        for write in [false, true] {
+            let opened = std::fs::OpenOptions::new().read(!write).write(write).open(&path);
+            let refused = opened.err().map(|error| error.kind());
+            assert_eq!(refused, Some(std::io::ErrorKind::PermissionDenied), "{}", path.display());
+        }
+    }
+    println!("{MARK}refused everything");
+}
+
+/// Sends itself what nobody else is to see, on a channel of a name that others have as well.
+#[expect(clippy::unwrap_used, reason = "the body of a test, in a process of its own")]
+fn with_names_of_others() {
+    let namespace = Namespace::create().unwrap();
+    let own = SharedMemoryChannel::create(&namespace, &id("there"), in_process()).unwrap();
+    let receiver = own.subscribe().unwrap();
+    println!("{MARK}{}", namespace.id());
+    let text = format!("by {}", std::process::id());
+    for _ in 0..1_000 {
+        own.publish(&RuntimeData::text(&text).unwrap()).unwrap();
+        assert_eq!(receiver.recv().unwrap().as_text(), Some(text.as_str()));
+    }
+    assert!(receiver.try_recv().unwrap().is_none());
+    println!("{MARK}saw its own");
 }
 
 /// Fills a small shared-memory file system with messages that are kept.
@@ -257,4 +357,93 @@ fn sweep_removes_what_a_killed_owner_left_and_nothing_of_the_living() {
     sweep().unwrap();
     assert_eq!(files_of(&name), [""; 0]);
     assert!(!files_of(&alive.id().to_string()).is_empty());
+}
+
+#[test]
+fn a_frame_for_two_processes_is_copied_nowhere_and_lies_in_one_segment() {
+    let Pair { namespace, channels: [there, _back], bell } = pair(ChannelOptions::default());
+    let publisher = there.publisher(&bell).unwrap();
+    let mut consumers = [(); 2].map(|()| Peer::tells("where", namespace.folder()));
+    for (_, lines) in &mut consumers {
+        assert_eq!(lines.next(), "joined");
+    }
+    let mut loan = publisher.loan_uninit(10 << 20).unwrap();
+    loan.bytes_mut().fill(7);
+    let own = backing(loan.bytes_mut());
+    loan.written(&DataHeader::new(DataMetadata::Binary, 0)).unwrap().send().unwrap();
+    for (_, lines) in &mut consumers {
+        assert_eq!(lines.next(), own);
+    }
+    assert_eq!((there.bytes(), there.lent_bytes(), there.copied_bytes()), (10 << 20, 10 << 20, 0));
+    there.close();
+}
+
+#[test]
+fn another_user_can_open_nothing() {
+    if !rustix::process::getuid().is_root() {
+        println!("only root can be another user, so this is not tested here");
+        return;
+    }
+    let Pair { namespace, channels: [there, _back], bell } = pair(ChannelOptions::default());
+    let _publisher = there.publisher(&bell).unwrap();
+    // That user may not be allowed to reach the test binary where it lies.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = folder.path().join("it");
+    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    command.args(["--exact", "processes::child_entry", "--nocapture"]).current_dir("/");
+    command.env(ROLE, "foreign").env(FOLDER, namespace.folder()).uid(NOBODY).gid(NOBODY);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("refused everything"), "{text}");
+}
+
+#[test]
+fn runtimes_with_channels_of_equal_names_do_not_meet() {
+    let mut rivals = [(); 3].map(|()| Peer::tells("rival", Path::new("")));
+    let names = rivals.each_mut().map(|(_, lines)| lines.next());
+    assert!(names[0] != names[1] && names[1] != names[2] && names[2] != names[0], "{names:?}");
+    for (rival, lines) in &mut rivals {
+        assert_eq!(lines.next(), "saw its own");
+        assert!(rival.0.wait().unwrap().success());
+    }
+    for name in names {
+        assert_eq!(files_of(&name), [""; 0]);
+    }
+}
+
+/// CPU time that the calling thread has used.
+fn cpu_time() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(used).expect("a time used is not negative")
+}
+
+#[test]
+fn a_publisher_blocked_by_a_subscriber_uses_no_cpu_and_goes_on_when_that_is_killed() {
+    let options = ChannelOptions { depth: 1, ..ChannelOptions::default() };
+    let Pair { namespace, channels: [there, _back], bell } = pair(options);
+    let publisher = there.publisher(&bell).unwrap();
+    let [(mut stalled, mut lines), (_drains, mut others)] =
+        ["stall", "drain"].map(|role| Peer::tells(role, namespace.folder()));
+    assert_eq!([lines.next(), others.next()], ["joined", "joined"]);
+    let data = RuntimeData::text("x").unwrap();
+    publisher.publish(&data).unwrap();
+    let blocked = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| {
+            let (started, used) = (Instant::now(), cpu_time());
+            publisher.publish(&data).unwrap();
+            (started.elapsed(), cpu_time() - used)
+        });
+        // Nothing happens for a while: that is what is measured.
+        let other = Doorbell::create(&namespace).unwrap();
+        other.wait(|| publishing.is_finished(), Some(Instant::now() + Duration::from_millis(200)));
+        assert!(!publishing.is_finished(), "the stalled one has not taken its message");
+        stalled.kill();
+        publishing.join().unwrap()
+    });
+    let (wall, cpu) = blocked;
+    assert!(cpu < wall / 5, "{cpu:?} of CPU time in {wall:?}");
+    assert_eq!(there.subscriber_count(), 1);
+    there.close();
 }
