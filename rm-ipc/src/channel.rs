@@ -316,9 +316,17 @@ impl SharedMemoryChannel {
             return Err(ChannelError::OtherPidNamespace { channel: id.clone() });
         }
         let tag = page.tag.load(Ordering::Relaxed);
-        let service = service(namespace, id, tag, |builder| {
-            builder.open().map_err(|error| format!("{error:?}"))
-        })?;
+        let open = || {
+            service(namespace, id, tag, |builder| {
+                builder.open().map_err(|error| format!("{error:?}"))
+            })
+        };
+        // The dead may fill its places for processes.
+        let retry = |_| {
+            namespace.clean_up();
+            open()
+        };
+        let service = open().or_else(retry)?;
         Ok(Self::new(namespace, id, page, slots, service))
     }
 
@@ -433,7 +441,7 @@ impl SharedMemoryChannel {
         let subscribers = page.places().map(|sub| (ChannelRole::Subscriber, &sub.place));
         let all = std::iter::once((ChannelRole::Publisher, &page.publisher.place));
         let bindings = all.chain(subscribers).filter_map(|(role, place)| {
-            let holder = place.holder()?;
+            let holder = place.user()?;
             // One that has just died may not be buried yet.
             let lives = holder == self.shared.own || matches!(holder.open(), Ok(Some(_)) | Err(_));
             lives.then(|| ProcessChannelBinding {

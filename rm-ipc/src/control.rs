@@ -34,6 +34,9 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
+    /// Set while the owner is not the place's user, but frees it. No identity is as large.
+    const BURIES: u64 = 1 << 63;
+
     /// Takes the place, if it is free.
     pub(crate) fn claim(&self, who: Identity, now_ns: u64) -> bool {
         let (free, own) = (0, who.code());
@@ -45,19 +48,28 @@ impl Holder {
         claimed
     }
 
-    /// Takes the place from a process that has ended. Only one of those who try succeeds, and if it
-    /// ends before it is done, the place is taken from it in turn.
+    /// Takes the place from a process that has ended, to free it. Only one of those who try
+    /// succeeds, and if it ends before it is done, the place is taken from it in turn.
     pub(crate) fn take_over(&self, dead: Identity, who: Identity) -> bool {
-        let (dead, own) = (dead.code(), who.code());
-        self.owner.compare_exchange(dead, own, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let own = who.code() | Self::BURIES;
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        let is_taken = |code| self.owner.compare_exchange(code, own, success, failure).is_ok();
+        is_taken(dead.code()) || is_taken(dead.code() | Self::BURIES)
     }
 
     pub(crate) fn release(&self) {
         self.owner.store(0, Ordering::SeqCst);
     }
 
+    /// Whose end would free the place.
     pub(crate) fn holder(&self) -> Option<Identity> {
-        Identity::from_code(self.owner.load(Ordering::SeqCst))
+        Identity::from_code(self.owner.load(Ordering::SeqCst) & !Self::BURIES)
+    }
+
+    /// Who has a port here, and is not just freeing the place.
+    pub(crate) fn user(&self) -> Option<Identity> {
+        let owner = self.owner.load(Ordering::SeqCst);
+        if owner & Self::BURIES == 0 { Identity::from_code(owner) } else { None }
     }
 
     pub(crate) fn since_ns(&self) -> u64 {

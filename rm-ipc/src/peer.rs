@@ -58,7 +58,8 @@ impl Identity {
     }
 
     fn new(pid: u32, started: u64) -> Self {
-        Self(u64::from(pid) | started << PID_BITS)
+        // The last bit is left to those who store it.
+        Self((u64::from(pid) | started << PID_BITS) & (u64::MAX >> 1))
     }
 
     /// What [`code`](Self::code) gave; `None` for zero.

@@ -117,7 +117,7 @@ impl Hub {
         if self.page.has(flag::LOOPBACK) {
             return Ok(());
         }
-        let is_own = |place: &Holder| place.holder() == Some(self.own);
+        let is_own = |place: &Holder| place.user() == Some(self.own);
         let (has_other, other) = match role {
             ChannelRole::Publisher => {
                 (self.page.places().any(|sub| is_own(&sub.place)), ChannelRole::Subscriber)
@@ -265,14 +265,15 @@ impl Hub {
             publisher.forget_bells();
             publisher.place.release();
         }
-        if bells.is_empty() {
-            return;
-        }
+        let is_mine = !bells.is_empty();
         bells.into_iter().for_each(|bell| BellId(bell).remove(&self.site));
+        // Also if another has freed the places: it may have been killed before it came to this.
         self.settle();
         self.ring_subscribers();
         self.ring_publisher();
-        self.site.clean_up(Duration::ZERO);
+        if is_mine {
+            self.site.clean_up(Duration::ZERO);
+        }
     }
 
     /// Makes a port in iceoryx2, whose places may be filled by the dead.
