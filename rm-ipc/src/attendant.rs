@@ -32,6 +32,8 @@ struct Watches {
 }
 
 struct Attendant {
+    /// The process that its thread runs in: a fork has the rest, but not the thread.
+    process: u32,
     epoll: OwnedFd,
     watches: Mutex<Watches>,
 }
@@ -42,11 +44,14 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// The attendant, which is started if it does not run yet.
 fn attendant() -> io::Result<&'static Attendant> {
     let _one_at_a_time = lock(&STARTING);
-    if let Some(running) = ATTENDANT.get() {
-        return Ok(running);
+    let process = std::process::id();
+    match ATTENDANT.get() {
+        Some(running) if running.process == process => return Ok(running),
+        Some(_) => return Err(io::Error::other("a fork cannot use its parent's channels")),
+        None => {}
     }
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let attendant = Attendant { epoll, watches: Mutex::default() };
+    let attendant = Attendant { process, epoll, watches: Mutex::default() };
     let thread = std::thread::Builder::new().name("rm-ipc attendant".to_owned());
     // It waits for what is set here.
     thread.spawn(|| ATTENDANT.wait().run())?;
@@ -102,8 +107,11 @@ pub(crate) struct Attended(u64);
 impl Drop for Attended {
     fn drop(&mut self) {
         let gone = ATTENDANT.get().and_then(|attendant| {
-            let mut watches = lock(&attendant.watches);
-            watches.by_key.remove(&self.0)
+            let gone = lock(&attendant.watches).by_key.remove(&self.0);
+            if let Some(Watched::Arrivals { bell, .. }) = &gone {
+                attendant.forget(bell.fifo());
+            }
+            gone
         });
         // What drops with it must not meet the lock.
         drop(gone);
@@ -128,7 +136,8 @@ pub(crate) fn forget_gone() {
     }
     let gone: Vec<_> = gone.into_iter().filter_map(|key| by_key.remove(&key)).collect();
     for watched in &gone {
-        if let Watched::Peer { peer, .. } = watched {
+        if let Watched::Peer { peer, pidfd, .. } = watched {
+            attendant.forget(pidfd);
             peers.remove(peer);
         }
     }
@@ -142,6 +151,11 @@ impl Attendant {
         let data = epoll::EventData::new_u64(watches.last_key);
         epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?;
         Ok(watches.last_key)
+    }
+
+    /// A fork may keep a descriptor open, so closing it is not enough.
+    fn forget(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, fd);
     }
 
     fn run(&self) {
@@ -163,11 +177,11 @@ impl Attendant {
                     return;
                 };
                 watches.peers.remove(&peer);
+                self.forget(&pidfd);
                 drop(watches);
                 for channel in channels.iter().filter_map(Weak::upgrade) {
                     channel.bury(peer);
                 }
-                drop(pidfd);
             }
             Some(Watched::Arrivals { bell, port, channel }) => {
                 bell.arm();

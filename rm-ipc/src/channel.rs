@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
@@ -85,6 +85,15 @@ pub enum ChannelError {
         role: ChannelRole,
         /// How many there can be.
         limit: u32,
+    },
+    /// Subscribers that have left still keep messages, and with them their places in iceoryx2.
+    #[error(
+        "channel {channel} has a place for another subscriber only when messages that former ones \
+         keep are dropped"
+    )]
+    Kept {
+        /// Which channel.
+        channel: ChannelId,
     },
     /// This process has the other part in the channel already.
     #[error(
@@ -243,52 +252,41 @@ impl SharedMemoryChannel {
         let options = options.checked()?;
         let io = |source| ChannelError::io(id, source);
         check_memory(id)?;
-        let mut file =
-            namespace.site().create_file(&file_name(id)).map_err(|error| match error.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    ChannelError::AlreadyExists { channel: id.clone() }
-                }
-                std::io::ErrorKind::NotFound => ChannelError::Closed { channel: id.clone() },
-                _ => io(error),
-            })?;
-        let mut made = || {
+        let (site, name) = (namespace.site(), file_name(id));
+        let exists = || ChannelError::AlreadyExists { channel: id.clone() };
+        if site.open_file(&name).is_ok() {
+            return Err(exists());
+        }
+        let tag = getrandom::u64().map_err(|error| io(std::io::Error::other(error)))?;
+        // Under another name until it is complete, so that nobody opens what is half-made.
+        let draft = format!("draft-{tag:016x}");
+        let mut file = site.create_file(&draft).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ChannelError::Closed { channel: id.clone() },
+            _ => io(error),
+        })?;
+        let mut make = || {
             // Written, not just sized: a full file system is an error here and not a signal later.
             let slots = options.depth as usize * 2;
             let len = SharedSlots::<ControlPage>::file_len(slots);
             file.write_all(&vec![0; len]).map_err(io)?;
             let page = SharedPage::<ControlPage>::map(&file).map_err(io)?;
             let slots = SharedSlots::map(&file, slots).map_err(io)?;
-            page.depth.store(options.depth, Ordering::Relaxed);
-            page.capacity.store(options.capacity as u64, Ordering::Relaxed);
-            let max_message = options.max_message.unwrap_or(options.capacity);
-            page.max_message.store(max_message as u64, Ordering::Relaxed);
-            page.max_subscribers.store(options.max_subscribers, Ordering::Relaxed);
-            page.max_borrowed.store(options.max_borrowed, Ordering::Relaxed);
-            page.history.store(options.history, Ordering::Relaxed);
-            page.policy.store(options.policy as u32, Ordering::Relaxed);
-            let flags =
-                [(options.loopback, flag::LOOPBACK), (options.persistent, flag::PERSISTENT)];
-            let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
-            page.flags.store(flags, Ordering::Relaxed);
+            note_options(&page, &options);
             page.pid_namespace.store(pid_namespace(), Ordering::Relaxed);
-            let tag = getrandom::u64().map_err(|error| io(std::io::Error::other(error)))?;
             page.tag.store(tag, Ordering::Relaxed);
-            let service = service(namespace, id, tag, |builder| {
-                builder
-                    .enable_safe_overflow(options.policy.overflows())
-                    .history_size(options.history as usize)
-                    .subscriber_max_buffer_size(options.depth as usize)
-                    .subscriber_max_borrowed_samples(options.max_borrowed as usize)
-                    .max_publishers(RAW_PUBLISHERS)
-                    .max_subscribers(options.max_subscribers as usize)
-                    .max_nodes(MAX_SUBSCRIBERS + RAW_PUBLISHERS + 2)
-                    .create()
-                    .map_err(|error| format!("{error:?}"))
-            })?;
             page.magic.store(MAGIC, Ordering::Release);
+            let service = service(namespace, id, tag, &options, |builder| {
+                builder.create().map_err(|error| format!("{error:?}"))
+            })?;
+            site.link_file(&draft, &name).map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => exists(),
+                _ => io(error),
+            })?;
             Ok(Self::new(namespace, id, page, slots, service))
         };
-        made().inspect_err(|_| namespace.site().remove_file(&file_name(id)))
+        let made = make();
+        site.remove_file(&draft);
+        made
     }
 
     /// Opens a channel that another process (or this one) has made.
@@ -316,9 +314,11 @@ impl SharedMemoryChannel {
             return Err(ChannelError::OtherPidNamespace { channel: id.clone() });
         }
         let tag = page.tag.load(Ordering::Relaxed);
+        let options = noted_options(&page).checked().map_err(|_| bad())?;
+        // It has gone with its last user if the channel is persistent, or has had none yet.
         let open = || {
-            service(namespace, id, tag, |builder| {
-                builder.open().map_err(|error| format!("{error:?}"))
+            service(namespace, id, tag, &options, |builder| {
+                builder.open_or_create().map_err(|error| format!("{error:?}"))
             })
         };
         // The dead may fill its places for processes.
@@ -395,19 +395,7 @@ impl SharedMemoryChannel {
 
     /// The options that it was made with, as they took effect.
     pub fn options(&self) -> ChannelOptions {
-        let page = &self.shared.page;
-        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        ChannelOptions {
-            depth: page.depth.load(Ordering::Relaxed),
-            capacity: self.buffer_capacity(),
-            max_message: Some(size(page.max_message.load(Ordering::Relaxed))),
-            max_subscribers: page.max_subscribers.load(Ordering::Relaxed),
-            max_borrowed: page.max_borrowed.load(Ordering::Relaxed),
-            history: page.history.load(Ordering::Relaxed),
-            policy: self.shared.policy,
-            loopback: page.has(flag::LOOPBACK),
-            persistent: page.has(flag::PERSISTENT),
-        }
+        noted_options(&self.shared.page)
     }
 
     /// Most bytes queued for the slowest subscriber.
@@ -534,10 +522,41 @@ type Builder =
     iceoryx2::service::builder::publish_subscribe::Builder<[u8], HeaderBytes, IpcService>;
 type Service = PortFactory<IpcService, [u8], HeaderBytes>;
 
+fn note_options(page: &ControlPage, options: &ChannelOptions) {
+    page.depth.store(options.depth, Ordering::Relaxed);
+    page.capacity.store(options.capacity as u64, Ordering::Relaxed);
+    let max_message = options.max_message.unwrap_or(options.capacity);
+    page.max_message.store(max_message as u64, Ordering::Relaxed);
+    page.max_subscribers.store(options.max_subscribers, Ordering::Relaxed);
+    page.max_borrowed.store(options.max_borrowed, Ordering::Relaxed);
+    page.history.store(options.history, Ordering::Relaxed);
+    page.policy.store(options.policy as u32, Ordering::Relaxed);
+    let flags = [(options.loopback, flag::LOOPBACK), (options.persistent, flag::PERSISTENT)];
+    let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
+    page.flags.store(flags, Ordering::Relaxed);
+}
+
+fn noted_options(page: &ControlPage) -> ChannelOptions {
+    let size =
+        |number: &AtomicU64| usize::try_from(number.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+    ChannelOptions {
+        depth: page.depth.load(Ordering::Relaxed),
+        capacity: size(&page.capacity),
+        max_message: Some(size(&page.max_message)),
+        max_subscribers: page.max_subscribers.load(Ordering::Relaxed),
+        max_borrowed: page.max_borrowed.load(Ordering::Relaxed),
+        history: page.history.load(Ordering::Relaxed),
+        policy: Policy::from_code(page.policy.load(Ordering::Relaxed)),
+        loopback: page.has(flag::LOOPBACK),
+        persistent: page.has(flag::PERSISTENT),
+    }
+}
+
 fn service(
     namespace: &Namespace,
     id: &ChannelId,
     tag: u64,
+    options: &ChannelOptions,
     finish: impl FnOnce(Builder) -> Result<Service, String>,
 ) -> Result<Service, ChannelError> {
     let refused = |message| ChannelError::IceoryxError(format!("channel {id}: {message}"));
@@ -546,13 +565,23 @@ fn service(
         .try_into()
         .map_err(|error| refused(format!("{error:?}")))?;
     let alignment = Alignment::new(PAYLOAD_ALIGNMENT).expect("64 is a power of two");
+    let overflows = options.policy.overflows();
+    // One message may be under way when somebody joins who is given a full history.
+    let buffer = options.depth as usize + usize::from(options.history > 0 && !overflows);
     namespace
         .with_node(|node| {
             let builder = node
                 .service_builder(&name)
                 .publish_subscribe::<[u8]>()
                 .user_header::<HeaderBytes>()
-                .payload_alignment(alignment);
+                .payload_alignment(alignment)
+                .enable_safe_overflow(overflows)
+                .history_size(options.history as usize)
+                .subscriber_max_buffer_size(buffer)
+                .subscriber_max_borrowed_samples(options.max_borrowed as usize)
+                .max_publishers(RAW_PUBLISHERS)
+                .max_subscribers(options.max_subscribers as usize)
+                .max_nodes(MAX_SUBSCRIBERS + RAW_PUBLISHERS + 2);
             finish(builder).map_err(refused)
         })
         .unwrap_or_else(|| Err(ChannelError::Closed { channel: id.clone() }))

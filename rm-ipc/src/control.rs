@@ -160,8 +160,7 @@ pub(crate) struct ControlPage {
     pub(crate) state: AtomicU32,
     /// Counts who has joined: whoever sees it move looks at the places again.
     pub(crate) joins: AtomicU32,
-    /// Counts the subscribers that died in their places.
-    pub(crate) buried: AtomicU32,
+    reserved_state: AtomicU32,
     pub(crate) depth: AtomicU32,
     pub(crate) max_subscribers: AtomicU32,
     pub(crate) max_borrowed: AtomicU32,

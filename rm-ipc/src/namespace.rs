@@ -68,6 +68,18 @@ pub enum NamespaceError {
 struct Lingering {
     page: Arc<SharedPage<ControlPage>>,
     port: Arc<RawPublisher>,
+    /// Its namespace, unless that keeps this itself.
+    _stays: Option<Namespace>,
+}
+
+/// What lingers in namespaces that this process has opened, and not made.
+static LINGERING: Mutex<Vec<Lingering>> = Mutex::new(Vec::new());
+
+/// Lets go of those whose messages are taken.
+fn prune(lingering: &Mutex<Vec<Lingering>>) {
+    let gone: Vec<_> = lock(lingering).extract_if(.., |left| !left.page.has_queued()).collect();
+    // What drops with them must not meet the lock.
+    drop(gone);
 }
 
 struct Inner {
@@ -266,19 +278,23 @@ impl Namespace {
     /// Keeps the port of a publisher that has left until its messages are taken.
     ///
     /// A subscriber finds its sender's memory only while the sender's port exists, and it may not
-    /// have looked yet.
+    /// have looked yet. Where this process has only opened the namespace, it is kept open as well.
     pub(crate) fn linger(&self, page: Arc<SharedPage<ControlPage>>, port: Arc<RawPublisher>) {
-        let mut lingering = lock(&self.inner.lingering);
-        lingering.push(Lingering { page, port });
-        lingering.retain(|left| left.page.has_queued());
+        let is_owner = self.inner.lock.is_some();
+        let stays = (!is_owner).then(|| self.clone());
+        let lingering = if is_owner { &self.inner.lingering } else { &LINGERING };
+        prune(lingering);
+        lock(lingering).push(Lingering { page, port, _stays: stays });
     }
 
     /// The port of a publisher that has left the channel of `tag`, for the next one to go on with.
     pub(crate) fn take_lingering(&self, tag: u64) -> Option<Arc<RawPublisher>> {
-        let mut lingering = lock(&self.inner.lingering);
         let is_of = |left: &Lingering| left.page.tag.load(Ordering::Relaxed) == tag;
-        let index = lingering.iter().position(is_of)?;
-        Some(lingering.swap_remove(index).port)
+        [&self.inner.lingering, &LINGERING].into_iter().find_map(|lingering| {
+            let mut lingering = lock(lingering);
+            let index = lingering.iter().position(is_of)?;
+            Some(lingering.swap_remove(index).port)
+        })
     }
 
     pub(crate) fn downgrade(&self) -> WeakNamespace {
@@ -310,7 +326,8 @@ impl Namespace {
 
     /// Frees what dead processes, and ports that have lingered, have held in iceoryx2.
     pub(crate) fn clean_up(&self) {
-        lock(&self.inner.lingering).retain(|left| left.page.has_queued());
+        prune(&self.inner.lingering);
+        prune(&LINGERING);
         self.inner.site.clean_up(std::time::Duration::ZERO);
     }
 

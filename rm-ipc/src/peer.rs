@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use rm_core::ChannelId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,8 @@ impl Identity {
             return Ok(None);
         };
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            // The number may be a thread's by now.
+            Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => return Ok(None),
             opened => opened?,
         };
         // Looked at only now: while the descriptor is open, the number stands for one process.

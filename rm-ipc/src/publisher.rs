@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use iceoryx2::port::{LoanError as RawLoanError, SendError as RawSendError};
+use iceoryx2::port::LoanError as RawLoanError;
 use iceoryx2::prelude::*;
 use rm_core::{MonotonicStamp, RuntimeData};
 
 use crate::channel::{ChannelError, ChannelState, HeaderBytes};
-use crate::control::{MAX_SUBSCRIBERS, Present, place};
+use crate::control::{Present, place};
 use crate::loan::{
     LoanError, Raw, SampleMut, SampleMutUninit, SendError, TrySendError, copy_in, header_mut,
 };
@@ -188,14 +188,14 @@ impl Queue {
         while let Some((at, len)) = self.sizes.front()
             && *at < position
         {
-            self.bytes -= len;
+            self.bytes = self.bytes.saturating_sub(*len);
             self.sizes.pop_front();
         }
     }
 
     fn push(&mut self, position: u64, len: u64) {
         self.sizes.push_back((position, len));
-        self.bytes += len;
+        self.bytes = self.bytes.saturating_add(len);
     }
 }
 
@@ -243,6 +243,8 @@ impl Drop for Claim<'_> {
             shared.page.publisher.state.store(place::FREE, Ordering::SeqCst);
             shared.page.publisher.forget_bells();
             shared.page.publisher.place.release();
+            // Whoever else has left meanwhile has found this here.
+            shared.settle();
         }
     }
 }
@@ -251,11 +253,12 @@ impl Publisher {
     pub(crate) fn join(shared: Arc<Shared>, bell: Arc<Doorbell>) -> Result<Self, ChannelError> {
         let channel = || shared.id.clone();
         check_memory(&shared.id)?;
+        let io = |error| ChannelError::io(&shared.id, error);
         let own = &shared.page.publisher;
         let now = to_ns(SystemTime::now());
         if !own.place.claim(shared.own, now) {
             // Its holder may have died without anybody's notice.
-            shared.watch_peers();
+            shared.watch_peers().map_err(io)?;
             if !own.place.claim(shared.own, now) {
                 let role = ChannelRole::Publisher;
                 return Err(ChannelError::Full { channel: channel(), role, limit: 1 });
@@ -334,7 +337,7 @@ impl Publisher {
         let shared = &core.shared;
         shared.page.publisher.state.store(place::ACTIVE, Ordering::Release);
         shared.set_state(ChannelState::Active);
-        shared.watch_peers();
+        shared.watch_peers().map_err(|error| ChannelError::io(&shared.id, error))?;
         // They are to watch this process.
         shared.ring_subscribers();
         Ok(Self { core })
@@ -585,30 +588,15 @@ impl Core {
         // All that is told of the message but that it is there, so that this follows at once.
         own.sending.store(after, Ordering::Release);
         self.shared.note(queue.messages, queue.next, len);
-        own.clamped.store(queue.clamped + self.stamp.clamped(), Ordering::Relaxed);
+        own.clamped.store(queue.clamped.wrapping_add(self.stamp.clamped()), Ordering::Relaxed);
         own.bytes.store(queue.sent_bytes.wrapping_add(len), Ordering::Relaxed);
         own.copied_bytes.store(queue.copied_bytes.wrapping_add(copied), Ordering::Relaxed);
         own.messages.store(queue.messages.saturating_add(1), Ordering::Release);
-        let delivered = match raw.send() {
-            Ok(delivered) => delivered,
-            // Everybody but a dead subscriber was reached, whose place in iceoryx2 has not been
-            // freed so far.
-            Err(RawSendError::UnableToDeliver) if page.buried.load(Ordering::Relaxed) > 0 => {
-                self.shared.namespace.clean_up();
-                MAX_SUBSCRIBERS
-            }
-            Err(error) => return Err(self.take_back(queue, format!("{error:?}"))),
+        let failure = match raw.send() {
+            Ok(delivered) => self.unreached(queue, delivered),
+            Err(error) => Some(format!("{error:?}")),
         };
-        if self.has_missed(queue, delivered) {
-            // One who is dead may have been freed in iceoryx2 before he was buried here.
-            self.shared.bury_dying(|| !self.has_missed(queue, delivered));
-            if self.has_missed(queue, delivered) {
-                self.undelivered.fetch_add(1, Ordering::Relaxed);
-                let stayed = page.present().active;
-                let message = format!("{delivered} of {stayed} subscribers were reached");
-                return Err(self.take_back(queue, message));
-            }
-        }
+        // Some may have got it in any case, so it counts as sent; who has not, misses it.
         own.published.store(after, Ordering::Release);
         self.ring_subscribers(&mut queue.ringers);
         if !self.shared.policy.overflows() {
@@ -618,7 +606,22 @@ impl Core {
         queue.messages = queue.messages.saturating_add(1);
         queue.sent_bytes = queue.sent_bytes.wrapping_add(len);
         queue.copied_bytes = queue.copied_bytes.wrapping_add(copied);
-        Ok(())
+        failure.map_or(Ok(()), |failure| {
+            self.undelivered.fetch_add(1, Ordering::Relaxed);
+            Err(SendError::Delivery(failure))
+        })
+    }
+
+    /// Says so if somebody is there who should have been reached.
+    fn unreached(&self, queue: &Queue, delivered: usize) -> Option<String> {
+        if !self.has_missed(queue, delivered) {
+            return None;
+        }
+        // One who is dead may have been freed in iceoryx2 before he was buried here.
+        self.shared.bury_dying(|| !self.has_missed(queue, delivered));
+        let stayed = self.shared.page.present().active;
+        self.has_missed(queue, delivered)
+            .then(|| format!("{delivered} of {stayed} subscribers were reached"))
     }
 
     /// Whether somebody who was there before a message was sent, and still is, did not get it.
@@ -629,17 +632,6 @@ impl Core {
             && !joining
             && page.joins.load(Ordering::Acquire) == queue.joins
             && delivered < page.present().active
-    }
-
-    /// Undoes what was told of a message that was not sent.
-    fn take_back(&self, queue: &mut Queue, why: String) -> SendError {
-        // Some may have got it, so its position is not used again.
-        queue.next = queue.next.saturating_add(1);
-        let own = &self.shared.page.publisher;
-        own.bytes.store(queue.sent_bytes, Ordering::Relaxed);
-        own.copied_bytes.store(queue.copied_bytes, Ordering::Relaxed);
-        own.messages.store(queue.messages, Ordering::Release);
-        SendError::Delivery(why)
     }
 
     fn ring_subscribers(&self, ringers: &mut [Option<(u64, Ringer)>]) {
@@ -662,11 +654,13 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         let own = &self.shared.page.publisher;
-        if self.shared.page.has_queued() {
+        if !self.is_closed() && self.shared.page.has_queued() {
             self.shared.namespace.linger(self.shared.page.clone(), self.port.clone());
         }
         own.state.store(place::FREE, Ordering::SeqCst);
         own.forget_bells();
+        // Before another can take the place.
+        self.shared.drain();
         own.place.release();
         self.shared.settle();
         self.shared.ring_subscribers();

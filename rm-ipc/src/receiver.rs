@@ -113,10 +113,8 @@ impl Receiver<RuntimeData> {
             return Err(SubscribeError::AlreadySubscribed { channel: channel.id().clone() });
         }
         let subscribed = Subscribed(subscribed.clone());
-        let bell = Doorbell::create(&channel.shared.namespace).map_err(|error| {
-            let error = std::io::Error::other(error);
-            SubscribeError::Setup(ChannelError::io(channel.id(), error))
-        })?;
+        let bell = Doorbell::create(&channel.shared.namespace)
+            .map_err(|error| ChannelError::io(channel.id(), error.into()))?;
         let bell = Arc::new(bell);
         let subscriber = Turn::new(channel.subscriber(&bell)?);
         Ok(Self {
@@ -168,7 +166,7 @@ impl Receiver<RuntimeData> {
     }
 
     /// The next message; until there is one, the task is parked. A future that is dropped has taken
-    /// none.
+    /// none. The runtime in which a task first waits has to be driven as long as it exists.
     ///
     /// # Errors
     /// [`ReceiveError::Wait`] outside of a tokio runtime with I/O, or as [`recv`](Self::recv).

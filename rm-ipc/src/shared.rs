@@ -5,6 +5,7 @@
 //! itself is the ports'.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -95,20 +96,21 @@ impl Hub {
         }
     }
 
-    /// Draws the conclusions from somebody's leaving.
+    /// Says that the publisher leaves, or has died.
+    pub(crate) fn drain(&self) {
+        if !self.page.has(flag::PERSISTENT) {
+            self.set_state(ChannelState::Draining);
+        }
+    }
+
+    /// Ends the channel if it was used and nobody is left.
     pub(crate) fn settle(&self) {
-        if self.page.has(flag::PERSISTENT) {
+        if self.page.has(flag::PERSISTENT) || self.state() == ChannelState::Created {
             return;
         }
-        let has_publisher = self.page.publisher.place.holder().is_some();
-        if !has_publisher {
-            if !self.page.places().any(|sub| sub.place.holder().is_some()) {
-                self.set_state(ChannelState::Destroyed);
-            } else if self.page.publisher.messages.load(Ordering::Acquire) > 0
-                || self.page.publisher.place.since_ns() > 0
-            {
-                self.set_state(ChannelState::Draining);
-            }
+        let places = self.page.places().map(|sub| &sub.place);
+        if places.chain([&self.page.publisher.place]).all(|place| place.holder().is_none()) {
+            self.set_state(ChannelState::Destroyed);
         }
     }
 
@@ -132,19 +134,24 @@ impl Hub {
 
     /// Rings a peer's doorbell. A bell that is gone has nobody to wake.
     pub(crate) fn ring(&self, bell: BellId) {
-        if let Some(ringer) = self.ringer(bell) {
+        if let Ok(Some(ringer)) = self.ringer(bell) {
             ringer.ring();
         }
     }
 
     /// A peer's doorbell, which is opened at its first use.
-    fn ringer(&self, bell: BellId) -> Option<Ringer> {
+    fn ringer(&self, bell: BellId) -> io::Result<Option<Ringer>> {
         let mut ringers = lock(&self.ringers);
-        let ringers = ringers.as_mut()?;
+        let Some(ringers) = ringers.as_mut().filter(|_| bell.0 != 0) else {
+            return Ok(None);
+        };
         if let Some(ringer) = ringers.get(&bell.0) {
-            return Some(ringer.clone());
+            return Ok(Some(ringer.clone()));
         }
-        let opened = Ringer::at(&self.site, bell).ok();
+        let opened = match Ringer::at(&self.site, bell).map_err(io::Error::from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
         if let Some(ringer) = &opened {
             // Those who have left are not rung again.
             let own = &self.page.publisher;
@@ -154,7 +161,7 @@ impl Hub {
             ringers.retain(|id, _| present.contains(id));
             ringers.insert(bell.0, ringer.clone());
         }
-        opened
+        Ok(opened)
     }
 
     pub(crate) fn ring_subscribers(&self) {
@@ -180,29 +187,27 @@ impl Hub {
     #[inline]
     pub(crate) fn notice_joins(self: &Arc<Self>) {
         if self.page.joins.load(Ordering::Acquire) != self.joins_seen.load(Ordering::Relaxed) {
-            self.watch_peers();
+            // What could not be watched, for want of descriptors, is tried again at the next look.
+            let _ = self.watch_peers();
         }
     }
 
     /// Watches the other processes on the channel, and buries those that are dead.
     #[cold]
-    pub(crate) fn watch_peers(self: &Arc<Self>) {
+    pub(crate) fn watch_peers(self: &Arc<Self>) -> io::Result<()> {
         let joins = self.page.joins.load(Ordering::Acquire);
         let places = self.page.places().map(|sub| &sub.place);
         let holders = places.chain([&self.page.publisher.place]).filter_map(|place| place.holder());
-        let mut all = true;
         for peer in holders.filter(|peer| *peer != self.own) {
-            all &= attendant::watch(peer, self).is_ok();
+            attendant::watch(peer, self)?;
         }
         // Their bells are opened now, so that they can be rung also when the namespace is removed.
         let publisher = &self.page.publisher.bell;
         for bell in self.page.taken().map(|sub| &sub.bell).chain([publisher]) {
-            self.ringer(BellId(bell.load(Ordering::Acquire)));
+            self.ringer(BellId(bell.load(Ordering::Acquire)))?;
         }
-        // What could not be watched, for want of descriptors, is tried again at the next look.
-        if all {
-            self.joins_seen.store(joins, Ordering::Relaxed);
-        }
+        self.joins_seen.store(joins, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Buries whoever is dead and has not been noticed yet, or dies now, until `is_done`: a process
@@ -241,7 +246,6 @@ impl Hub {
         let mut bells = Vec::new();
         for sub in self.page.places().filter(|sub| sub.place.take_over(dead, own)) {
             bells.push(sub.bell.load(Ordering::Acquire));
-            self.page.buried.fetch_add(1, Ordering::Relaxed);
             sub.state.store(place::FREE, Ordering::SeqCst);
             sub.bell.store(0, Ordering::Release);
             sub.place.release();
@@ -263,6 +267,7 @@ impl Hub {
             self.page.joins.fetch_add(1, Ordering::AcqRel);
             publisher.state.store(place::FREE, Ordering::SeqCst);
             publisher.forget_bells();
+            self.drain();
             publisher.place.release();
         }
         let is_mine = !bells.is_empty();
@@ -347,7 +352,8 @@ impl Shared {
         }
         let began = publisher.began.load(Ordering::Acquire);
         let kept: Vec<u64> = self.recent().map(|(at, _)| at).filter(|at| *at >= began).collect();
-        kept[kept.len().saturating_sub(length)..].first().copied()
+        // The oldest may have been overwritten by a newer one under the look.
+        kept[kept.len().saturating_sub(length)..].iter().min().copied()
     }
 
     /// Notes position and length of message number `message`.
@@ -367,7 +373,7 @@ impl Shared {
         };
         // Looks again while the queue moves; a queue that never rests is seen as it nearly was.
         let (mut before, mut sum) = (moment(), (0, 0));
-        for _ in 0..1_000 {
+        for _ in 0..100 {
             let (published, taken, _) = before;
             let queued = self.recent().filter(|(at, _)| (taken..published).contains(at));
             sum = queued.fold((0, 0_u64), |(n, sum), (_, len)| (n + 1, sum.saturating_add(len)));

@@ -55,6 +55,11 @@ impl Site {
         OpenOptions::new().read(true).write(true).open(self.folder.join(name))
     }
 
+    /// Gives a file another name, which must not be in use.
+    pub(crate) fn link_file(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::hard_link(self.folder.join(from), self.folder.join(to))
+    }
+
     pub(crate) fn remove_file(&self, name: &str) {
         // It goes with the namespace otherwise.
         let _ = fs::remove_file(self.folder.join(name));

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use iceoryx2::port::subscriber::SubscriberCreateError;
 use rm_core::{DataError, MessageKind, RuntimeData, WireError, WireHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -93,8 +94,11 @@ pub struct Subscriber {
     index: usize,
     /// Position of the next message.
     next: u64,
-    /// Position up to which messages were sent before this joined.
-    history_end: u64,
+    /// Whether there are messages of before this joined that it is to be given.
+    has_history: bool,
+    /// Position from which on every message has to come: those before may have been under way when
+    /// this was connected.
+    owed: u64,
     /// The count of joins at the last look for what is to be passed over.
     joins: u32,
     /// Whether anything has come: before that, a gap is what was sent before this joined.
@@ -108,14 +112,16 @@ pub struct Subscriber {
 }
 
 /// Gives a subscriber's place back if joining does not succeed.
-struct Claim<'a>(Option<&'a SubscriberPlace>);
+struct Claim<'a>(Option<(&'a Shared, &'a SubscriberPlace)>);
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if let Some(own) = self.0 {
+        if let Some((shared, own)) = self.0 {
             own.state.store(place::FREE, Ordering::SeqCst);
             own.bell.store(0, Ordering::Release);
             own.place.release();
+            // Whoever else has left meanwhile has found this here.
+            shared.settle();
         }
     }
 }
@@ -129,7 +135,7 @@ impl Subscriber {
         let claim = || page.places().position(|sub| sub.place.claim(shared.own, now));
         let claimed = claim().or_else(|| {
             // Some holder may have died without anybody's notice.
-            shared.watch_peers();
+            shared.watch_peers().ok()?;
             claim()
         });
         let Some(index) = claimed else {
@@ -137,27 +143,41 @@ impl Subscriber {
             return Err(ChannelError::Full { channel, role, limit });
         };
         let own = &page.subscribers[index];
-        let mut claim = Claim(Some(own));
+        let mut claim = Claim(Some((&shared, own)));
         if shared.state() >= ChannelState::Draining {
             return Err(ChannelError::Closed { channel: shared.id.clone() });
         }
         shared.check_role(ChannelRole::Subscriber)?;
         own.bell.store(bell.id().0, Ordering::Release);
-        page.joins.fetch_add(1, Ordering::AcqRel);
+        let published = || page.publisher.published.load(Ordering::SeqCst);
+        own.position.store(published(), Ordering::Release);
+        // Watched from here on, in case that this process dies while it joins.
+        page.joins.fetch_add(1, Ordering::SeqCst);
         own.state.store(place::JOINING, Ordering::SeqCst);
         // Counts for backpressure from here on, as if everything sent since were on its way; what
         // is not, because the port was not connected yet, is found out by `try_recv`.
-        let published = page.publisher.published.load(Ordering::SeqCst);
+        let published = published();
         let history = shared.history();
         let next = history.unwrap_or(published);
         own.position.store(next, Ordering::Release);
+        // Looked at again, for the position that counts.
+        page.joins.fetch_add(1, Ordering::SeqCst);
         let create = || shared.service.subscriber_builder().create();
-        let port = Arc::new(shared.make_port(create)?);
+        let port = shared.make_port(create).or_else(|refused| {
+            create().map_err(|error| match error {
+                SubscriberCreateError::ExceedsMaxSupportedSubscribers => {
+                    ChannelError::Kept { channel: shared.id.clone() }
+                }
+                _ => refused,
+            })
+        });
+        let port = Arc::new(port?);
+        let owed = page.publisher.sending.load(Ordering::SeqCst);
         own.state.store(place::ACTIVE, Ordering::SeqCst);
+        shared.watch_peers().map_err(|error| ChannelError::io(&shared.id, error))?;
         claim.0 = None;
         drop(claim);
         shared.set_state(ChannelState::Active);
-        shared.watch_peers();
         // A publisher that waits for a subscriber has one now.
         shared.ring_publisher();
         if history.is_some() {
@@ -169,7 +189,8 @@ impl Subscriber {
             bell,
             index,
             next,
-            history_end: published,
+            has_history: history.is_some(),
+            owed,
             joins: 0,
             started: false,
             latencies: Latencies::new(),
@@ -210,13 +231,14 @@ impl Subscriber {
 
     /// Position beyond which something must have been published for something to be there.
     fn floor(&self) -> u64 {
-        if self.awaits_history() { self.history_end } else { self.next }
+        if self.awaits_history() { u64::MAX } else { self.next }
     }
 
     /// Whether the publisher still owes messages from before this joined.
     fn awaits_history(&self) -> bool {
         let publisher = &self.shared.page.publisher;
-        self.next < self.history_end
+        self.has_history
+            && !self.started
             && publisher.state.load(Ordering::Acquire) == place::ACTIVE
             && publisher.began.load(Ordering::Acquire) <= self.next
     }
@@ -266,16 +288,16 @@ impl Subscriber {
 
     /// Takes the messages before `position` as not to come.
     fn skip_to(&mut self, position: u64) {
-        if self.started {
-            let skipped = position.saturating_sub(self.next);
-            if self.shared.policy == Policy::Block {
-                self.missed = self.missed.saturating_add(skipped);
-            } else {
-                self.dropped = self.dropped.saturating_add(skipped);
-                // The newest are counted by the publisher, who drops them.
-                if self.shared.policy.overflows() {
-                    self.shared.page.dropped.fetch_add(skipped, Ordering::Relaxed);
-                }
+        let from = if self.started { self.next } else { self.next.max(self.owed) };
+        let skipped = position.saturating_sub(from);
+        let policy = self.shared.policy;
+        if policy == Policy::Block {
+            self.missed = self.missed.saturating_add(skipped);
+        } else if self.started {
+            self.dropped = self.dropped.saturating_add(skipped);
+            // The newest are counted by the publisher, who drops them.
+            if policy.overflows() {
+                self.shared.page.dropped.fetch_add(skipped, Ordering::Relaxed);
             }
         }
         self.advance_to(position);
@@ -345,8 +367,14 @@ impl Subscriber {
         let header = match wire.decode() {
             Ok(header) if self.may_follow(header.sequence) => header,
             Ok(header) => {
-                let found = header.sequence;
-                return Err(self.reject(|position| ReceiveError::Sequence { position, found }));
+                let (position, found) = (self.next, header.sequence);
+                let error = ReceiveError::Sequence { position, found };
+                // The position of one that comes late has been passed over already.
+                self.invalid += 1;
+                if found >= position {
+                    self.advance_to(position.saturating_add(1));
+                }
+                return Err(error);
             }
             Err(source) => {
                 return Err(self.reject(|position| ReceiveError::Header { position, source }));
@@ -380,7 +408,8 @@ impl Subscriber {
     /// being sent, which is told before it is delivered.
     fn may_follow(&self, sequence: u64) -> bool {
         let sending = || self.shared.page.publisher.sending.load(Ordering::Acquire);
-        sequence == self.next || sequence > self.next && sequence < sending()
+        let is_later = sequence > self.next || !self.started;
+        sequence == self.next || is_later && sequence < sending()
     }
 
     fn reject(&mut self, error: impl FnOnce(u64) -> ReceiveError) -> ReceiveError {

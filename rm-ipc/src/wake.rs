@@ -37,6 +37,13 @@ pub struct WakeError {
     source: io::Error,
 }
 
+impl From<WakeError> for io::Error {
+    /// An error of the same kind, with the whole message.
+    fn from(error: WakeError) -> Self {
+        Self::new(error.source.kind(), error)
+    }
+}
+
 /// The name of a doorbell within its namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BellId(pub(crate) u64);
@@ -166,7 +173,8 @@ impl Doorbell {
             mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR)?;
             Bell::open(namespace.site(), id)
         };
-        let bell = Arc::new(make().map_err(error(id))?);
+        let made = make().inspect_err(|_| id.remove(namespace.site()));
+        let bell = Arc::new(made.map_err(error(id))?);
         Ok(Self { bell, namespace: namespace.clone(), waiter: Mutex::default() })
     }
 
