@@ -6,5 +6,6 @@ mod conformance;
 mod direct;
 mod policies;
 mod processes;
+mod races;
 #[cfg(feature = "tokio")]
 mod tasks;
