@@ -61,6 +61,7 @@ mod loan;
 mod namespace;
 mod options;
 mod peer;
+mod populated;
 mod publisher;
 mod receiver;
 mod segment;

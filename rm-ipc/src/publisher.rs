@@ -4,7 +4,7 @@
 //! capacity for the slowest subscriber; otherwise the publisher waits, without polling, until a
 //! subscriber makes room. iceoryx2's own blocking delivery is not used: it polls.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,8 @@ use crate::loan::{
 use crate::namespace::IpcService;
 use crate::options::Policy;
 use crate::peer::{ChannelRole, to_ns};
-use crate::shared::{Shared, available_memory, check_memory};
+use crate::populated::{FIRST_CHUNK, Populated};
+use crate::shared::{Shared, check_memory};
 use crate::stats::monotonic_ns;
 use crate::turn::Turn;
 use crate::wake::{BellId, Doorbell, Ringer};
@@ -30,12 +31,6 @@ use crate::{attendant, handover, segment};
 
 /// Loans that one publisher may hold at once.
 const MAX_LOANS: usize = 8;
-/// Size of the chunks that a publisher starts with; they grow with the messages, by powers of two.
-const FIRST_CHUNK: usize = 4096;
-
-/// Shared memory that has to be free beside a message for which new memory may be needed, in bytes.
-const MARGIN: u64 = 256 << 10;
-
 /// Why data was not published.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -102,58 +97,6 @@ impl From<SendError> for PublishError {
 impl From<TrySendError> for PublishError {
     fn from(error: TrySendError) -> Self {
         error.into_cause().into()
-    }
-}
-
-/// Memory that has been paid for, so that it is not paid for again.
-#[derive(Default)]
-struct Populated {
-    /// How many bytes from the start of each chunk, by address.
-    chunks: BTreeMap<usize, usize>,
-    /// The last one of them.
-    last: (usize, usize),
-    /// Largest payload so far, rounded up; beyond it iceoryx2 maps a new segment.
-    size_class: usize,
-    /// Whether the last loan was of memory that had been paid for.
-    settled: bool,
-}
-
-impl Populated {
-    /// Checks that there is memory left before iceoryx2 writes a header into what may be a chunk
-    /// that nobody has paid for: the first one, one of a larger size, or one after such a one.
-    fn check_memory(&self, len: usize) -> Result<(), LoanError> {
-        if self.settled && len <= self.size_class {
-            return Ok(());
-        }
-        let out = |reason| Err(LoanError::OutOfMemory { len, reason });
-        match available_memory() {
-            Ok(available) if available < len as u64 + MARGIN => {
-                out(format!("{available} bytes are available, {MARGIN} more than that are needed"))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => out(error.to_string()),
-        }
-    }
-
-    fn pay_for(&mut self, memory: &mut [std::mem::MaybeUninit<u8>]) -> rustix::io::Result<()> {
-        let size_class = memory.len().next_power_of_two().max(FIRST_CHUNK);
-        if size_class > self.size_class {
-            *self = Self { size_class, ..Self::default() };
-        }
-        let chunk = memory.as_ptr().addr();
-        // The chunk that was given back last is lent first, so it mostly is the same.
-        if self.last.0 == chunk && self.last.1 >= memory.len() {
-            self.settled = true;
-            return Ok(());
-        }
-        let paid = self.chunks.entry(chunk).or_default();
-        self.settled = *paid >= memory.len();
-        if !self.settled {
-            segment::populate(memory)?;
-            *paid = memory.len();
-        }
-        self.last = (chunk, *paid);
-        Ok(())
     }
 }
 
@@ -319,6 +262,7 @@ impl Publisher {
         };
         let attended = arrivals.map(|bell| attendant::attend(&shared, &port, bell)).transpose();
         let attended = attended.map_err(|error| ChannelError::io(&shared.id, error))?;
+        shared.watch_peers().map_err(io)?;
         claim.0 = None;
         drop(claim);
         let core = Arc::new(Core {
@@ -337,7 +281,6 @@ impl Publisher {
         let shared = &core.shared;
         shared.page.publisher.state.store(place::ACTIVE, Ordering::Release);
         shared.set_state(ChannelState::Active);
-        shared.watch_peers().map_err(|error| ChannelError::io(&shared.id, error))?;
         // They are to watch this process.
         shared.ring_subscribers();
         Ok(Self { core })
@@ -641,8 +584,8 @@ impl Core {
             }
             let bell = sub.bell.load(Ordering::Acquire);
             if known.as_ref().is_none_or(|(id, _)| *id != bell) {
-                let ringer = Ringer::at(&self.shared.site, BellId(bell));
-                *known = ringer.ok().map(|ringer| (bell, ringer));
+                let ringer = self.shared.ringer(BellId(bell)).ok().flatten();
+                *known = ringer.map(|ringer| (bell, ringer));
             }
             if let Some((_, ringer)) = known {
                 ringer.ring();

@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// A peer's doorbell, which is opened at its first use.
-    fn ringer(&self, bell: BellId) -> io::Result<Option<Ringer>> {
+    pub(crate) fn ringer(&self, bell: BellId) -> io::Result<Option<Ringer>> {
         let mut ringers = lock(&self.ringers);
         let Some(ringers) = ringers.as_mut().filter(|_| bell.0 != 0) else {
             return Ok(None);
