@@ -226,6 +226,15 @@ fn in_little_memory() {
     let none = SharedMemoryChannel::create(&namespace, &id("more"), ChannelOptions::default())
         .unwrap_err();
     assert!(matches!(none, ChannelError::SystemLimit { available: 0, .. }), "{none}");
+    // Running channels go on in the memory that they have.
+    for payload in [&small, &large, &small, &large] {
+        publisher.publish(&RuntimeData::binary(payload.clone()).unwrap()).unwrap();
+        assert_eq!(subscriber.recv().unwrap().payload(), payload);
+    }
+    // What would need more is refused.
+    let more = RuntimeData::binary(vec![3; 4 << 20]).unwrap();
+    let refused = publisher.publish(&more).unwrap_err();
+    assert!(matches!(refused, PublishError::SystemLimit { .. }), "{refused}");
     println!("refused without a signal");
 }
 
