@@ -75,14 +75,6 @@ impl Times {
         Ok(self.0.record(u64::try_from(time.as_nanos())?)?)
     }
 
-    /// Adds all times of `other`.
-    ///
-    /// # Errors
-    /// Never: the histograms are of the same shape.
-    pub fn merge(&mut self, other: &Self) -> Result<()> {
-        Ok(self.0.add(&other.0)?)
-    }
-
     /// Median, in microseconds.
     pub fn median_us(&self) -> f64 {
         self.0.value_at_quantile(0.5) as f64 / 1e3

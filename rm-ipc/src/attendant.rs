@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use iceoryx2::port::update_connections::UpdateConnections;
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 
+use crate::namespace::lock;
 use crate::peer::Identity;
 use crate::publisher::RawPublisher;
 use crate::shared::Hub;
@@ -56,10 +57,6 @@ fn attendant() -> io::Result<&'static Attendant> {
     // It waits for what is set here.
     thread.spawn(|| ATTENDANT.wait().run())?;
     Ok(ATTENDANT.get_or_init(|| attendant))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Buries `peer` on `channel` when it dies; at once, if it is dead.

@@ -7,14 +7,14 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rm_core::{ChannelId, RuntimeData};
 
 use crate::channel::{ChannelError, SharedMemoryChannel};
 use crate::loan::{LoanError, SampleMut, SampleMutUninit, SendError};
-use crate::namespace::{Namespace, WeakNamespace};
+use crate::namespace::{Namespace, WeakNamespace, lock};
 use crate::options::{ChannelOptions, Policy};
 use crate::publisher::{PublishError, Publisher};
 use crate::receiver::{Receiver, Sample, SubscribeError};
@@ -29,10 +29,6 @@ pub const NAMESPACE_VARIABLE: &str = "REMOTEMEDIA_NAMESPACE";
 pub(crate) struct Bound {
     publisher: Mutex<Option<Arc<Publisher>>>,
     subscribed: Arc<AtomicBool>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl SharedMemoryChannel {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use iceoryx2::port::LoanError as RawLoanError;
@@ -19,7 +19,7 @@ use crate::control::{Present, place};
 use crate::loan::{
     LoanError, Raw, SampleMut, SampleMutUninit, SendError, TrySendError, copy_in, header_mut,
 };
-use crate::namespace::IpcService;
+use crate::namespace::{IpcService, lock};
 use crate::options::Policy;
 use crate::peer::{ChannelRole, to_ns};
 use crate::populated::{FIRST_CHUNK, Populated};
@@ -171,10 +171,6 @@ pub(crate) struct Core {
 /// The sending end of a channel. Dropping it, and its loans, lets the channel drain.
 pub struct Publisher {
     core: Arc<Core>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Gives the publisher's place back if joining does not succeed.
