@@ -383,7 +383,11 @@ fn subscribers_that_come_and_go_never_stop_a_publisher_nor_miss_a_message() {
         scope.spawn(|| {
             let bell = Arc::new(Doorbell::create(&namespace).unwrap());
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                let mut comes = channel.subscriber(&bell).unwrap();
+                let mut comes = match channel.subscriber(&bell) {
+                    // The publisher has sent everything and left.
+                    Err(ChannelError::Closed { .. }) => return,
+                    joined => joined.unwrap(),
+                };
                 for _ in 0..3 {
                     match comes.recv_timeout(Duration::from_secs(20)) {
                         Ok(_) => {}
