@@ -32,6 +32,10 @@ pub(crate) const PAYLOAD_ALIGNMENT: usize = 64;
 /// still being taken.
 const RAW_PUBLISHERS: usize = 4;
 
+/// Subscribers that iceoryx2 is to have room for beyond the channel's own: one who has left and keeps
+/// messages still has his place there, and so may one who was killed while he took it.
+const SPARE_SUBSCRIBERS: usize = 1;
+
 /// Why a channel could not be made, opened or joined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -580,7 +584,7 @@ fn service(
                 .subscriber_max_buffer_size(buffer)
                 .subscriber_max_borrowed_samples(options.max_borrowed as usize)
                 .max_publishers(RAW_PUBLISHERS)
-                .max_subscribers(options.max_subscribers as usize)
+                .max_subscribers(options.max_subscribers as usize + SPARE_SUBSCRIBERS)
                 .max_nodes(MAX_SUBSCRIBERS + RAW_PUBLISHERS + 2);
             finish(builder).map_err(refused)
         })
