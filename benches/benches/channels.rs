@@ -286,7 +286,7 @@ fn opener(args: &[String]) -> Result<()> {
                 for (turn, (channel, subscriber)) in ends.iter_mut().enumerate() {
                     let data = subscriber.recv()?;
                     let right = data.payload().first_chunk() == Some(&(turn as u64).to_le_bytes());
-                    ensure!(right, "{} brought another's message", channel.id());
+                    ensure!(right, "{} brought another's message", channel.channel_id());
                 }
                 println!("{}", ends.len());
             }

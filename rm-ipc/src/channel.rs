@@ -373,11 +373,6 @@ impl SharedMemoryChannel {
     }
 
     /// Its name.
-    pub fn id(&self) -> &ChannelId {
-        &self.shared.id
-    }
-
-    /// Its name.
     pub fn channel_id(&self) -> &ChannelId {
         &self.shared.id
     }
@@ -516,7 +511,7 @@ impl SharedMemoryChannel {
 impl std::fmt::Debug for SharedMemoryChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SharedMemoryChannel")
-            .field("id", self.id())
+            .field("id", self.channel_id())
             .field("state", &self.state())
             .finish()
     }

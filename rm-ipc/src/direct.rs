@@ -46,7 +46,7 @@ impl SharedMemoryChannel {
             error => LoanError::Setup(Arc::new(error)),
         };
         let bell = Doorbell::create(&self.shared.namespace)
-            .map_err(|error| ChannelError::io(self.id(), error.into()))
+            .map_err(|error| ChannelError::io(self.channel_id(), error.into()))
             .map_err(not_publisher)?;
         let joined = Arc::new(Self::publisher(self, &Arc::new(bell)).map_err(not_publisher)?);
         Ok(publisher.insert(joined).clone())

@@ -110,11 +110,13 @@ impl Receiver<RuntimeData> {
         subscribed: &Arc<AtomicBool>,
     ) -> Result<Self, SubscribeError> {
         if subscribed.swap(true, Ordering::AcqRel) {
-            return Err(SubscribeError::AlreadySubscribed { channel: channel.id().clone() });
+            return Err(SubscribeError::AlreadySubscribed {
+                channel: channel.channel_id().clone(),
+            });
         }
         let subscribed = Subscribed(subscribed.clone());
         let bell = Doorbell::create(&channel.shared.namespace)
-            .map_err(|error| ChannelError::io(channel.id(), error.into()))?;
+            .map_err(|error| ChannelError::io(channel.channel_id(), error.into()))?;
         let bell = Arc::new(bell);
         let subscriber = Turn::new(channel.subscriber(&bell)?);
         Ok(Self {

@@ -368,16 +368,18 @@ impl Subscriber {
             Ok(header) if self.may_follow(header.sequence) => header,
             Ok(header) => {
                 let (position, found) = (self.next, header.sequence);
-                let error = ReceiveError::Sequence { position, found };
                 // The position of one that comes late has been passed over already.
                 self.invalid += 1;
                 if found >= position {
                     self.advance_to(position.saturating_add(1));
                 }
-                return Err(error);
+                return Err(ReceiveError::Sequence { position, found });
             }
             Err(source) => {
-                return Err(self.reject(|position| ReceiveError::Header { position, source }));
+                let position = self.next;
+                self.invalid += 1;
+                self.advance_to(position.saturating_add(1));
+                return Err(ReceiveError::Header { position, source });
             }
         };
         if header.sequence > self.next {
@@ -410,13 +412,6 @@ impl Subscriber {
         let sending = || self.shared.page.publisher.sending.load(Ordering::Acquire);
         let is_later = sequence > self.next || !self.started;
         sequence == self.next || is_later && sequence < sending()
-    }
-
-    fn reject(&mut self, error: impl FnOnce(u64) -> ReceiveError) -> ReceiveError {
-        let position = self.next;
-        self.invalid += 1;
-        self.advance_to(position.saturating_add(1));
-        error(position)
     }
 
     fn borrow_or_copy(&mut self, sample: RawSample, len: usize) -> Bytes {
