@@ -38,6 +38,12 @@ pub enum IdError {
         /// The first character that is not allowed.
         found: char,
     },
+    /// The text is not the id of a runtime.
+    #[error("{found:?} is not the id of a runtime, which is 16 hexadecimal digits in lower case")]
+    NotARuntime {
+        /// The text; of a long one the first 64 characters.
+        found: String,
+    },
 }
 
 fn check(kind: &'static str, max: usize, id: &str) -> Result<(), IdError> {
@@ -123,7 +129,10 @@ string_id!(
 );
 
 /// One runtime of one process: the name under which its shared memory and files are kept apart.
+///
+/// It is written as 16 hexadecimal digits in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct RuntimeId(u64);
 
 impl RuntimeId {
@@ -136,6 +145,31 @@ impl RuntimeId {
 impl fmt::Display for RuntimeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+impl From<RuntimeId> for String {
+    fn from(id: RuntimeId) -> Self {
+        id.to_string()
+    }
+}
+
+impl FromStr for RuntimeId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let parsed = u64::from_str_radix(text, 16).ok().map(Self);
+        // There is one way to write an id: it is compared as the name of a folder.
+        let same = parsed.filter(|id| id.to_string() == text);
+        same.ok_or_else(|| IdError::NotARuntime { found: text.chars().take(64).collect() })
+    }
+}
+
+impl TryFrom<String> for RuntimeId {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
     }
 }
 
@@ -152,6 +186,18 @@ mod tests {
         );
         assert!(matches!(ChannelId::new("a/b"), Err(IdError::BadCharacter { found: '/', .. })));
         assert_eq!(NodeId::new("vad-1").map(|id| id.to_string()), Ok("vad-1".to_owned()));
+    }
+
+    #[test]
+    fn a_runtime_is_written_in_one_way_only() {
+        let id = RuntimeId::new(0xab);
+        assert_eq!(id.to_string(), "00000000000000ab");
+        assert_eq!("00000000000000ab".parse(), Ok(id));
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(serde_json::from_str::<RuntimeId>(&json).unwrap(), id);
+        for other in ["", "ab", "00000000000000AB", "+0000000000000ab", "00000000000000abc"] {
+            assert!(matches!(other.parse::<RuntimeId>(), Err(IdError::NotARuntime { .. })));
+        }
     }
 
     #[test]
