@@ -14,7 +14,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use benches::raw::{Raw, RawIpc};
 use benches::{SIZES, Times, child, python, python_folder, raw, run_python};
-use rm_bridge::{MultiprocessExecutor, Worker, WorkerConfig, WorkerEvent, WorkerInput, WorkerSpec};
+use rm_bridge::{
+    Incoming, Limits, MultiprocessExecutor, Worker, WorkerConfig, WorkerInput, WorkerSpec,
+};
 use rm_core::{AudioFormat, AudioLayout, ChannelId, DataHeader, DataMetadata, NodeId, SessionId};
 use rm_ipc::{ChannelOptions, Doorbell, Namespace, Publisher, SharedMemoryChannel, Subscriber};
 
@@ -117,16 +119,16 @@ impl Ours {
             inputs: vec![WorkerInput { channel: id("there")?, from: None }],
             output: Some(id("back")?),
         };
-        let handshake_timeout = Duration::from_secs(30);
-        let spec = WorkerSpec { python: python.to_owned(), handshake_timeout, config };
+        let (python, limits) = (Some(python.to_owned()), Limits::default());
+        let spec = WorkerSpec { python, init_timeout: Duration::from_secs(30), limits, config };
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let worker = tokio.block_on(async {
             let (worker, mut events) = MultiprocessExecutor::new()?.start(spec).await?;
             loop {
                 match events.next().await? {
-                    Some(WorkerEvent::Ready) => break anyhow::Ok(worker),
-                    Some(WorkerEvent::Progress { .. }) => {}
+                    Some(Incoming::Ready) => break anyhow::Ok(worker),
+                    Some(Incoming::Progress(_)) => {}
                     other => bail!("the worker is not ready: {other:?}"),
                 }
             }

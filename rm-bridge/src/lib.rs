@@ -17,6 +17,7 @@ mod multiprocess;
 mod native;
 mod protocol;
 mod stage;
+mod sweep;
 mod worker;
 
 pub use data_plane::{DataPlane, DataPlaneError};
@@ -24,12 +25,13 @@ pub use executor::ExecutorType;
 pub use metrics::{ConnectionReport, InputReport, NodeReport};
 pub use multiprocess::{MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec};
 pub use native::{StageError, StageEvent, StageHandle, spawn_stage};
-pub use protocol::{
-    FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput, WorkerRequest,
+pub use protocol::{FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput};
+pub use rm_ipc::{ChannelOptions, Doorbell, LatencySummary, Publisher, Subscriber};
+pub use rm_process::{
+    ExitReason, ExitStatus, FailureReport, Incoming, Limits, ProcessError, Progress,
 };
-pub use rm_ipc::{ChannelOptions, Doorbell, LatencySummary, Publisher, Subscriber, sweep};
-pub use rm_process::{ExitReason, ExitStatus, FailureReport, ProcessError};
 pub use stage::{
     Call, Destination, Feed, FeedSender, Output, Publication, Stage, StageNode, Subscription,
 };
+pub use sweep::{Swept, sweep};
 pub use worker::{Next, WorkerRuntime, WorkerRuntimeError};

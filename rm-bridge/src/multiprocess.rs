@@ -4,16 +4,15 @@
 //! channels of a worker are made by its caller; the worker joins them before it says that it is
 //! ready. What goes through them does not come by here.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rm_process::{
-    CommandSpec, ConnectionError, ExitStatus, FailureReport, NodeProcess, ProcessError,
-    ProcessManager, ProcessStatus, Receiver, Sender,
+    CommandSpec, ConnectionError, ExitStatus, FailureReport, Incoming, Limits, NodeProcess,
+    ProcessError, ProcessManager, ProcessStatus, Receiver, Sender, python,
 };
 
-use crate::protocol::{WorkerConfig, WorkerEvent, WorkerRequest};
+use crate::protocol::{WorkerConfig, WorkerEvent};
 
 /// The module that a worker's interpreter runs.
 const WORKER_MODULE: &str = "remotemedia_runtime.worker";
@@ -47,10 +46,14 @@ pub enum WorkerError {
 /// What to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkerSpec {
-    /// The interpreter, in whose environment the wheel is installed.
-    pub python: PathBuf,
-    /// How long the interpreter may take to start and introduce itself.
-    pub handshake_timeout: Duration,
+    /// The interpreter, or the folder of the virtual environment, in which the wheel is installed;
+    /// `None` for the one that [`find_interpreter`](rm_process::python::find_interpreter) finds.
+    pub python: Option<PathBuf>,
+    /// How long the interpreter may take to start, and the node from one word of progress to the
+    /// next.
+    pub init_timeout: Duration,
+    /// What the worker may use.
+    pub limits: Limits,
     /// What the worker is to know.
     pub config: WorkerConfig,
 }
@@ -82,23 +85,40 @@ impl MultiprocessExecutor {
     /// [`WorkerError`]; the process, if there was one, is gone by then.
     pub async fn start(&self, spec: WorkerSpec) -> Result<(Worker, WorkerEvents), WorkerError> {
         let node = spec.config.node_id.to_string();
-        let mut command = CommandSpec::new(OsString::from(&spec.python))
+        let named = spec.python.clone().unwrap_or_else(|| PathBuf::from("python3"));
+        let failed = |python: PathBuf, source: ProcessError| {
+            let (node, source) = (node.clone(), Box::new(source));
+            WorkerError::Start { node, python, source }
+        };
+        let python = python::find_interpreter(spec.python.as_deref());
+        let python = python.map_err(|error| failed(named, error.into()))?;
+        let environment = python::environment(&python, &[], |name| std::env::var_os(name));
+        let environment = environment.map_err(|error| failed(python.clone(), error.into()))?;
+        let mut command = CommandSpec::new(&python)
+            .args(python::OPTIONS)
             .args(["-m", WORKER_MODULE])
             .label(node.clone());
-        command.handshake_timeout = spec.handshake_timeout;
-        let started = self.manager.spawn::<WorkerRequest, WorkerEvent>(command).await;
-        let (process, connection) = started.map_err(|source| {
-            let (python, source) = (spec.python, Box::new(source));
-            WorkerError::Start { node: node.clone(), python, source }
-        })?;
+        command.env = environment;
+        command.env_remove = python::NOT_INHERITED.iter().map(Into::into).collect();
+        command.node_type.clone_from(&spec.config.node_type);
+        command.session_id = spec.config.session_id.to_string();
+        command.init_timeout = spec.init_timeout;
+        command.abort_at_deadline = true;
+        command.limits = spec.limits;
+        let started = self.manager.spawn::<WorkerConfig, WorkerEvent>(command).await;
+        let (process, connection) = started.map_err(|source| failed(python, source))?;
         let (requests, events) = connection.split();
+        let (inputs, outputs) = (&spec.config.inputs, &spec.config.output);
+        let inputs = inputs.iter().map(|input| input.channel.clone()).collect();
+        process.bind_channels(inputs, outputs.iter().cloned().collect());
         let worker = Worker { process, requests };
-        let configure = WorkerRequest::Configure(Box::new(spec.config));
-        // A worker that died meanwhile is reported by its events.
-        // Refused only where the process has ended already.
+        // Refused only where the process has ended already; its events tell of that.
         let _ = worker.process.set_status(ProcessStatus::Initializing);
-        match worker.requests.send(&configure).await {
-            Ok(()) | Err(ConnectionError::Closed) => Ok((worker, WorkerEvents { node, events })),
+        match worker.requests.send(&spec.config).await {
+            Ok(()) | Err(ConnectionError::Closed) => {
+                let process = worker.process.clone();
+                Ok((worker, WorkerEvents { node, process, events }))
+            }
             Err(source) => Err(WorkerError::Control { node, source }),
         }
     }
@@ -108,7 +128,8 @@ impl MultiprocessExecutor {
 #[derive(Debug, Clone)]
 pub struct Worker {
     process: NodeProcess,
-    requests: Sender<WorkerRequest>,
+    /// The worker takes the end of its input for the word to end.
+    requests: Sender<WorkerConfig>,
 }
 
 impl Worker {
@@ -122,17 +143,8 @@ impl Worker {
         self.process.exited().await
     }
 
-    /// Notes that the worker has said that its node is ready.
-    pub fn note_ready(&self) {
-        // Refused only where the process has ended already.
-        let _ = self.process.set_status(ProcessStatus::Ready);
-    }
-
     /// Asks the worker to end, then makes it, within `grace`.
     pub async fn stop(&self, grace: Duration) -> ExitStatus {
-        // A worker that does not hear, or does not even read, is made to end all the same.
-        let asks = self.requests.send(&WorkerRequest::Shutdown);
-        let _ = tokio::time::timeout(grace / 4, asks).await;
         self.process.terminate(grace).await
     }
 
@@ -151,6 +163,7 @@ impl Worker {
 #[derive(Debug)]
 pub struct WorkerEvents {
     node: String,
+    process: NodeProcess,
     events: Receiver<WorkerEvent>,
 }
 
@@ -159,10 +172,15 @@ impl WorkerEvents {
     ///
     /// # Errors
     /// [`WorkerError::Control`] if what came is no event.
-    pub async fn next(&mut self) -> Result<Option<WorkerEvent>, WorkerError> {
-        self.events.recv().await.map_err(|source| {
+    pub async fn next(&mut self) -> Result<Option<Incoming<WorkerEvent>>, WorkerError> {
+        let next = self.events.next().await.map_err(|source| {
             let node = self.node.clone();
             WorkerError::Control { node, source }
-        })
+        })?;
+        if let Some(Incoming::Value(WorkerEvent::Failed(failure))) = &next {
+            // Refused only where the process has ended already.
+            let _ = self.process.set_status(ProcessStatus::Error(failure.to_string()));
+        }
+        Ok(next)
     }
 }

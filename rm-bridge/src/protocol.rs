@@ -1,7 +1,8 @@
 //! What a session and a worker say to each other over the control channel.
 //!
-//! Main types: [`WorkerRequest`], from the session, and [`WorkerEvent`], from the worker. Items do
-//! not go this way; they go over channels.
+//! Main types: [`WorkerConfig`], the one thing that a session says, and [`WorkerEvent`], from the
+//! worker. Progress, readiness and the word to end belong to every supervised process and are
+//! [`rm_process`]'s. Items do not go this way; they go over channels.
 
 use std::path::PathBuf;
 
@@ -39,15 +40,6 @@ pub struct WorkerConfig {
     pub inputs: Vec<WorkerInput>,
     /// The channel to write, if anybody takes what the node makes.
     pub output: Option<ChannelId>,
-}
-
-/// What a session asks of a worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum WorkerRequest {
-    /// To load its node. Comes first, and once.
-    Configure(Box<WorkerConfig>),
-    /// To end: what is queued is not taken any more.
-    Shutdown,
 }
 
 /// During what a node failed.
@@ -109,15 +101,6 @@ impl std::fmt::Display for WorkerFailure {
 /// What a worker tells its session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WorkerEvent {
-    /// The node is loading.
-    Progress {
-        /// How far it is, from 0 to 1.
-        fraction: f32,
-        /// What it does.
-        message: String,
-    },
-    /// The node's `initialize` has returned and its channels are joined.
-    Ready,
     /// The node has failed; the worker ends.
     Failed(WorkerFailure),
     /// All inputs have ended, and everything has been sent.

@@ -18,7 +18,7 @@ use rm_process::ConnectionError;
 use rm_process::child::{self, ChildError, ChildReceiver, ChildSender};
 
 use crate::metrics::InputReport;
-use crate::protocol::{WorkerConfig, WorkerEvent, WorkerFailure, WorkerRequest};
+use crate::protocol::{WorkerConfig, WorkerEvent, WorkerFailure};
 
 /// Why a worker cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,8 @@ pub struct WorkerRuntime {
     /// Where the search for the next item begins, so that no input starves another.
     turn: usize,
     publisher: Option<Publisher>,
+    /// Whether an item has been given that is not done.
+    is_at_work: bool,
     items_in: u64,
     items_out: u64,
     time: Latencies,
@@ -102,11 +104,8 @@ impl WorkerRuntime {
     /// [`WorkerRuntimeError`]: `Child` if this process was not started by a session.
     pub fn connect() -> Result<Self, WorkerRuntimeError> {
         child::die_with_parent()?;
-        let (sender, mut requests) = child::connect::<WorkerEvent, WorkerRequest>()?.split();
-        let config = match requests.recv()? {
-            Some(WorkerRequest::Configure(config)) => *config,
-            Some(WorkerRequest::Shutdown) | None => return Err(WorkerRuntimeError::NotConfigured),
-        };
+        let (sender, mut requests) = child::connect::<WorkerEvent, WorkerConfig>()?.split();
+        let config = requests.recv()?.ok_or(WorkerRuntimeError::NotConfigured)?;
         let namespace = Namespace::open(&config.namespace)?;
         let bell = Arc::new(Doorbell::create(&namespace)?);
         let subscribe = |channel| SharedMemoryChannel::open(&namespace, channel)?.subscriber(&bell);
@@ -125,6 +124,7 @@ impl WorkerRuntime {
             inputs,
             turn: 0,
             publisher,
+            is_at_work: false,
             items_in: 0,
             items_out: 0,
             time: Latencies::new(),
@@ -147,7 +147,7 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Control`] if the session is gone.
     pub fn ready(&self) -> Result<(), WorkerRuntimeError> {
-        Ok(self.sender.send(&WorkerEvent::Ready)?)
+        Ok(self.sender.ready()?)
     }
 
     /// Waits for the next thing to do.
@@ -155,6 +155,10 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Receive`] for an item that is not valid.
     pub fn next_step(&mut self) -> Result<Next, WorkerRuntimeError> {
+        if self.is_at_work {
+            self.sender.work().end();
+            self.is_at_work = false;
+        }
         loop {
             if self.stop.load(Ordering::Acquire) {
                 return Ok(Next::Stop);
@@ -181,6 +185,8 @@ impl WorkerRuntime {
                 let index = self.items_in;
                 self.items_in += 1;
                 self.turn = input + 1;
+                self.sender.work().begin(index);
+                self.is_at_work = true;
                 return Ok(Next::Item { data, index, input });
             }
             if self.inputs.iter().all(|input| !input.open) {
@@ -275,17 +281,14 @@ impl WorkerRuntime {
 
 /// Starts the thread that hears the session's word to stop, also while the node computes.
 fn listen(
-    mut requests: ChildReceiver<WorkerRequest>,
+    mut requests: ChildReceiver<WorkerConfig>,
     stop: Arc<AtomicBool>,
     ringer: Ringer,
 ) -> std::io::Result<()> {
     let run = move || {
-        // A request to shut down, the end of the session and nonsense all mean the same.
-        while let Ok(Some(request)) = requests.recv() {
-            if request == WorkerRequest::Shutdown {
-                break;
-            }
-        }
+        // Nothing is to come any more: the word to end, the end of the session and nonsense all
+        // mean the same.
+        let _ = requests.recv();
         stop.store(true, Ordering::Release);
         ringer.ring();
     };

@@ -105,8 +105,8 @@ pub(crate) fn get_node_metadata<'py>(
     Ok(described)
 }
 
-/// Remove what killed runtimes of this user have left in shared memory. Returns their names.
+/// Remove what killed runtimes of this user have left: processes, shared memory. Returns what it was.
 #[pyfunction]
 pub(crate) fn sweep(py: Python<'_>) -> PyResult<Vec<String>> {
-    Ok(py.detach(rm_ipc::sweep)?.namespaces)
+    Ok(py.detach(rm_bridge::sweep)?.descriptions())
 }

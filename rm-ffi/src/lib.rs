@@ -20,6 +20,7 @@ mod json;
 mod python;
 mod run;
 mod signals;
+mod standalone;
 mod worker;
 
 use pyo3::prelude::*;
@@ -36,6 +37,8 @@ mod _native {
     use crate::functions::{get_available_nodes, get_node_metadata, sweep, validate_manifest};
     #[pymodule_export]
     use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
+    #[pymodule_export]
+    use crate::standalone::serve_node;
     #[pymodule_export]
     use crate::worker::serve_worker;
 }

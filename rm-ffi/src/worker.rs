@@ -24,7 +24,7 @@ use crate::errors::{MarshalingError, chain};
 use crate::json;
 use crate::python::{generator_type, numpy};
 
-type Shared = Arc<Mutex<WorkerRuntime>>;
+pub(crate) type Shared = Arc<Mutex<WorkerRuntime>>;
 
 fn lock(runtime: &Shared) -> MutexGuard<'_, WorkerRuntime> {
     runtime.lock().unwrap_or_else(PoisonError::into_inner)
@@ -32,16 +32,16 @@ fn lock(runtime: &Shared) -> MutexGuard<'_, WorkerRuntime> {
 
 /// What a node can ask of its worker.
 #[pyclass(frozen, module = "remotemedia_runtime._native", name = "_Hooks")]
-struct PyHooks {
-    runtime: Shared,
-    sender: ChildSender<WorkerEvent>,
+pub(crate) struct PyHooks {
+    /// `None` for a node without channels.
+    pub(crate) runtime: Option<Shared>,
+    pub(crate) sender: ChildSender<WorkerEvent>,
 }
 
 #[pymethods]
 impl PyHooks {
     fn progress(&self, py: Python<'_>, fraction: f32, message: String) -> PyResult<()> {
-        let event = WorkerEvent::Progress { fraction, message };
-        let sent = py.detach(|| self.sender.send(&event));
+        let sent = py.detach(|| self.sender.progress(fraction, message));
         sent.map_err(|error| PyRuntimeError::new_err(chain(&error)))
     }
 
@@ -62,10 +62,11 @@ impl PyHooks {
         let Some(len) = len else {
             return Err(MarshalingError::new_err(format!("no loan of shape {dims:?}")));
         };
-        let loan = match self.runtime.try_lock() {
-            Ok(runtime) => runtime.loan(len),
-            Err(TryLockError::Poisoned(runtime)) => runtime.into_inner().loan(len),
-            Err(TryLockError::WouldBlock) => {
+        let loan = match self.runtime.as_ref().map(|runtime| runtime.try_lock()) {
+            None => None,
+            Some(Ok(runtime)) => runtime.loan(len),
+            Some(Err(TryLockError::Poisoned(runtime))) => runtime.into_inner().loan(len),
+            Some(Err(TryLockError::WouldBlock)) => {
                 return Err(PyRuntimeError::new_err(
                     "a loan can be had only while process() or finish() runs",
                 ));
@@ -201,7 +202,7 @@ impl<'py> Worker<'py> {
         let runtime = lock(&self.runtime);
         let config = runtime.config();
         let params = json::from_json(py, config.params.as_bytes())?;
-        let hooks = PyHooks { runtime: self.runtime.clone(), sender: runtime.sender() };
+        let hooks = PyHooks { runtime: Some(self.runtime.clone()), sender: runtime.sender() };
         let arguments = (
             config.node_type.clone(),
             params,
@@ -341,22 +342,29 @@ impl<'py> Worker<'py> {
 
     /// Tells the session, and whoever reads this process's output, how the node failed.
     fn report(&self, during: FailedIn, item: Option<u64>, error: &PyErr) {
-        let py = self.py;
-        let describe = || {
-            let module = py.import("remotemedia_runtime.worker")?;
-            let described =
-                module.call_method1("describe_failure", (error.clone_ref(py).into_value(py),))?;
-            described.extract::<(String, String, String)>()
-        };
-        let described = describe().unwrap_or_else(|_| {
-            let name =
-                error.get_type(py).name().map_or("an exception".into(), |name| name.to_string());
-            (name, "it cannot be described".to_owned(), String::new())
-        });
-        let (error_type, message, traceback) = described;
-        let failure = WorkerFailure { during, item, error_type, message, traceback };
+        let failure = describe(self.py, during, item, error);
         eprintln!("{failure}");
         // A session that is gone needs no report.
         let _ = self.detached(|runtime| runtime.fail(failure));
     }
+}
+
+/// How a node failed, by the exception that it raised.
+pub(crate) fn describe(
+    py: Python<'_>,
+    during: FailedIn,
+    item: Option<u64>,
+    error: &PyErr,
+) -> WorkerFailure {
+    let describe = || {
+        let module = py.import("remotemedia_runtime.worker")?;
+        let described =
+            module.call_method1("describe_failure", (error.clone_ref(py).into_value(py),))?;
+        described.extract::<(String, String, String)>()
+    };
+    let (error_type, message, traceback) = describe().unwrap_or_else(|_| {
+        let name = error.get_type(py).name().map_or("an exception".into(), |name| name.to_string());
+        (name, "it cannot be described".to_owned(), String::new())
+    });
+    WorkerFailure { during, item, error_type, message, traceback }
 }

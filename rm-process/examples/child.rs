@@ -12,6 +12,9 @@ use rm_process::{CommandSpec, ProcessManager, child};
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("echo") => echo(),
+        Some("gets-ready") => gets_ready(),
+        Some("gives-up") => gives_up(),
+        Some("puppet") => puppet(),
         Some("shout") => shout(),
         Some("deaf") => deaf(),
         Some("descriptors") => descriptors(),
@@ -28,6 +31,43 @@ fn echo() -> Result<(), Box<dyn Error>> {
     let sender = connection.sender();
     while let Some(text) = connection.receiver().recv()? {
         sender.send(&text)?;
+    }
+    Ok(())
+}
+
+/// Loads, gets ready, and waits for the word to end.
+fn gets_ready() -> Result<(), Box<dyn Error>> {
+    child::die_with_parent()?;
+    let (sender, mut receiver) = child::connect::<(), ()>()?.split();
+    sender.progress(0.5, "half of it")?;
+    sender.ready()?;
+    while receiver.recv()?.is_some() {}
+    Ok(())
+}
+
+/// Cannot load what it needs, and says so.
+fn gives_up() -> Result<(), Box<dyn Error>> {
+    child::die_with_parent()?;
+    let connection = child::connect::<(), ()>()?;
+    connection.sender().failed("no model at models/large")?;
+    std::process::exit(1)
+}
+
+/// Tells of itself what it is told to tell, and answers with the order when that is done.
+fn puppet() -> Result<(), Box<dyn Error>> {
+    child::die_with_parent()?;
+    let (sender, mut receiver) = child::connect::<String, String>()?.split();
+    while let Some(order) = receiver.recv()? {
+        match order.split_once(' ').unwrap_or((&order, "")) {
+            ("progress", message) => sender.progress(0.5, message)?,
+            ("ready", _) => sender.ready()?,
+            ("fail", message) => sender.failed(message)?,
+            ("begin", item) => sender.work().begin(item.parse()?),
+            ("end", _) => sender.work().end(),
+            ("abort", _) => std::process::abort(),
+            _ => {}
+        }
+        sender.send(&order)?;
     }
     Ok(())
 }

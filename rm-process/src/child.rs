@@ -4,15 +4,18 @@
 //! a child needs no async runtime. It does not read configuration; that arrives as values over
 //! the channel.
 
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -21,13 +24,18 @@ use serde::de::DeserializeOwned;
 
 use crate::connection::{ConnectionError, READ_BUFFER};
 use crate::handshake::Hello;
-use crate::protocol::{DEFAULT_MAX_FRAME, FrameDecoder, encode_frame};
+use crate::page::WorkPage;
+use crate::protocol::{DEFAULT_MAX_FRAME, Down, FrameDecoder, Progress, Up, encode_frame};
 use crate::sys;
 
-/// Environment variable that tells a child its control channel: `"<descriptor>:<inode>"`. By the
-/// inode a grandchild that inherits the variable, but not the descriptor, knows that it is not
-/// meant.
+/// Environment variable that tells a child its control channel and its status page, each as
+/// `<descriptor>:<inode>` with a comma between. By the inodes a grandchild that inherits the variable,
+/// but not the descriptors, knows that it is not meant.
 pub const CONTROL_FD_ENV: &str = "REMOTEMEDIA_CONTROL_FD";
+
+/// Environment variable that tells a child the folder of its own cgroup, with which it can end all of
+/// its descendants. Not set where there is none.
+pub const CGROUP_ENV: &str = "REMOTEMEDIA_CGROUP";
 
 /// Stack of the thread that waits for the parent's death; it makes three system calls.
 const WATCHER_STACK: usize = 64 * 1024;
@@ -67,7 +75,7 @@ pub enum ChildError {
 
 /// Takes the control channel that the parent left for this process and introduces this process.
 ///
-/// The descriptor is closed by exec from here on, so that grandchildren do not inherit it.
+/// The descriptors are closed by exec from here on, so that grandchildren do not inherit them.
 ///
 /// # Errors
 /// [`ChildError::NotAChild`] if there is none, [`ChildError::AlreadyConnected`] on the second
@@ -77,33 +85,38 @@ pub fn connect<Tx: Serialize, Rx: DeserializeOwned>() -> Result<ChildConnection<
     static TAKEN: AtomicBool = AtomicBool::new(false);
 
     let value = std::env::var(CONTROL_FD_ENV).map_err(|_| ChildError::NotAChild)?;
-    let Some((fd, inode)) = parse_control(&value) else {
-        let source = None;
-        return Err(ChildError::BadControlChannel { value, source });
+    let bad = |source: Option<io::Error>| {
+        let value = value.clone();
+        ChildError::BadControlChannel { value, source }
     };
+    let (control, status) = parse_control(&value).ok_or_else(|| bad(None))?;
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(ChildError::AlreadyConnected);
     }
-    let socket = match sys::take_inherited_socket(fd, inode) {
-        Ok(socket) => socket,
-        Err(error) => {
-            let source = Some(error);
-            return Err(ChildError::BadControlChannel { value, source });
-        }
+    let take = |(fd, inode), kind| {
+        sys::take_inherited(fd, (inode, kind)).map_err(|error| bad(Some(error)))
     };
-    let connection = ChildConnection::new(socket);
+    let socket = take(control, FileType::Socket)?;
+    let page = take(status, FileType::RegularFile)?;
+    let page = WorkPage::map(&page).map_err(|error| bad(Some(error)))?;
+    let connection = ChildConnection::new(socket, page);
     let hello = Hello::of_this_process();
     connection.sender.channel.write(&hello).map_err(ChildError::Hello)?;
     Ok(connection)
 }
 
-pub(crate) fn format_control(fd: i32, inode: u64) -> String {
-    format!("{fd}:{inode}")
+/// What [`CONTROL_FD_ENV`] holds for these descriptors.
+pub(crate) fn format_control(control: (i32, u64), status: (i32, u64)) -> String {
+    format!("{}:{},{}:{}", control.0, control.1, status.0, status.1)
 }
 
-fn parse_control(value: &str) -> Option<(i32, u64)> {
-    let (fd, inode) = value.split_once(':')?;
-    Some((fd.parse().ok()?, inode.parse().ok()?))
+fn parse_control(value: &str) -> Option<((i32, u64), (i32, u64))> {
+    let file = |text: &str| {
+        let (fd, inode) = text.split_once(':')?;
+        Some((fd.parse().ok()?, inode.parse().ok()?))
+    };
+    let (control, status) = value.split_once(',')?;
+    Some((file(control)?, file(status)?))
 }
 
 /// The child's end of its control channel: sends `Tx`, receives `Rx`.
@@ -114,15 +127,16 @@ pub struct ChildConnection<Tx, Rx> {
 }
 
 impl<Tx: Serialize, Rx: DeserializeOwned> ChildConnection<Tx, Rx> {
-    fn new(socket: OwnedFd) -> Self {
-        let channel =
-            Arc::new(Channel { stream: UnixStream::from(socket), writing: Mutex::new(()) });
+    fn new(socket: OwnedFd, page: WorkPage) -> Self {
+        let stream = UnixStream::from(socket);
+        let channel = Arc::new(Channel { stream, writing: Mutex::new(()), page });
         Self {
             sender: ChildSender { channel: Arc::clone(&channel), sends: PhantomData },
             receiver: ChildReceiver {
                 channel,
                 decoder: FrameDecoder::default(),
                 buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+                stopped: false,
                 receives: PhantomData,
             },
         }
@@ -148,6 +162,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> ChildConnection<Tx, Rx> {
 struct Channel {
     stream: UnixStream,
     writing: Mutex<()>,
+    page: WorkPage,
 }
 
 impl Channel {
@@ -187,7 +202,43 @@ impl<Tx: Serialize> ChildSender<Tx> {
     /// [`ConnectionError::Closed`] if the parent is gone, [`ConnectionError::Frame`] if the value
     /// is too large or cannot be encoded.
     pub fn send(&self, value: &Tx) -> Result<(), ConnectionError> {
-        self.channel.write(value)
+        self.channel.write(&Up::Value(value))
+    }
+
+    /// Tells that this process is loading what it needs: `fraction` from 0 to 1, and what it does.
+    /// Each word of progress gives it its time to load anew.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn progress(
+        &self,
+        fraction: f32,
+        message: impl Into<String>,
+    ) -> Result<(), ConnectionError> {
+        let progress = Progress { fraction, message: message.into() };
+        self.channel.write(&Up::<()>::Progress(progress))
+    }
+
+    /// Tells that this process has what it needs.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ready(&self) -> Result<(), ConnectionError> {
+        self.channel.write(&Up::<()>::Ready)
+    }
+
+    /// Tells that this process cannot go on, and why. It should end then.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn failed(&self, message: impl Into<String>) -> Result<(), ConnectionError> {
+        self.channel.write(&Up::<()>::Failed(message.into()))
+    }
+
+    /// Where this process notes the item that it works on, at the cost of a few stores. The parent
+    /// looks there when this process has died, or is asked for its status.
+    pub fn work(&self) -> &WorkPage {
+        &self.channel.page
     }
 }
 
@@ -197,18 +248,26 @@ pub struct ChildReceiver<Rx> {
     channel: Arc<Channel>,
     decoder: FrameDecoder,
     buffer: Box<[u8]>,
+    /// Whether the word to end has come.
+    stopped: bool,
     receives: PhantomData<fn() -> Rx>,
 }
 
 impl<Rx: DeserializeOwned> ChildReceiver<Rx> {
-    /// Waits for the next value; `None` once the parent has closed its end or is dead.
+    /// Waits for the next value; `None` once the parent has said to end, has closed its end or is
+    /// dead.
     ///
     /// # Errors
     /// [`ConnectionError::Frame`] if what came is not an `Rx`.
     pub fn recv(&mut self) -> Result<Option<Rx>, ConnectionError> {
-        loop {
-            if let Some(value) = self.decoder.next_frame()? {
-                return Ok(Some(value));
+        while !self.stopped {
+            match self.decoder.next_frame::<Down<Rx>>()? {
+                Some(Down::Value(value)) => return Ok(Some(value)),
+                Some(Down::Stop) => {
+                    self.stopped = true;
+                    break;
+                }
+                None => {}
             }
             let read = match (&self.channel.stream).read(&mut self.buffer) {
                 Ok(read) => read,
@@ -218,18 +277,19 @@ impl<Rx: DeserializeOwned> ChildReceiver<Rx> {
             };
             if read == 0 {
                 self.decoder.finish()?;
-                return Ok(None);
+                self.stopped = true;
             }
             self.decoder.push(&self.buffer[..read]);
         }
+        Ok(None)
     }
 }
 
 /// Ties the life of this process and all its descendants in its process group to the parent's.
 ///
 /// A thread waits on a pidfd of the parent and, when the parent dies in whatever way, kills the
-/// whole group with SIGKILL; it needs no lock of the program, so it works also while Python holds
-/// the GIL. Call it first thing on the main thread, before any grandchild is started.
+/// whole group with SIGKILL, and where this process has a cgroup of its own everything in that; it
+/// needs no lock of the program, so it works also while Python holds the GIL. Call it first thing on the main thread, before any grandchild is started.
 ///
 /// Up to here the kernel sends SIGKILL to this process alone when the parent dies. From here on it
 /// sends SIGCONT, which wakes a stopped process so that the thread can do its work. Replacing the
@@ -256,23 +316,24 @@ pub fn die_with_parent() -> Result<(), ChildError> {
         Some(Ok(pidfd)) => pidfd,
         // No parent that can be seen from here (a PID namespace), so none to die with.
         None => return Err(watch(Errno::SRCH)),
-        Some(Err(Errno::SRCH)) => kill_own_group(),
+        Some(Err(Errno::SRCH)) => kill_own_group(None),
         Some(Err(error)) => return Err(watch(error)),
     };
+    let cgroup = own_cgroup();
     // The pidfd is the parent's only if the parent still lived when it was opened: its number may
     // have been reused.
     if rustix::process::getppid() != parent {
-        kill_own_group();
+        kill_own_group(cgroup.as_ref());
     }
     std::thread::Builder::new()
         .name("parent-watch".to_owned())
         .stack_size(WATCHER_STACK)
-        .spawn(move || watch_parent(&pidfd))
+        .spawn(move || watch_parent(&pidfd, cgroup.as_ref()))
         .map_err(ChildError::Watch)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT)).map_err(watch)
 }
 
-fn watch_parent(pidfd: &OwnedFd) {
+fn watch_parent(pidfd: &OwnedFd, cgroup: Option<&File>) {
     // Signal handlers of the program run on its own threads, not on this small stack. If the mask
     // cannot be set, they may run here too, which is no reason not to watch.
     let _ = SigSet::all().thread_block();
@@ -280,13 +341,30 @@ fn watch_parent(pidfd: &OwnedFd) {
         let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
         match rustix::event::poll(&mut watched, None) {
             Ok(0) | Err(Errno::INTR | Errno::AGAIN | Errno::NOMEM) => {}
-            Ok(_) | Err(_) => kill_own_group(),
+            Ok(_) | Err(_) => kill_own_group(cgroup),
         }
     }
 }
 
-/// Ends this process and everything in its group. Only for the leader of a group.
-fn kill_own_group() -> ! {
+/// The switch by which everything in this process's own cgroup is killed.
+fn own_cgroup() -> Option<File> {
+    let folder = std::env::var_os(CGROUP_ENV)?;
+    // The variable may have come down to a descendant of the process that is meant, and who that is
+    // knows only the kernel: the process whose group is led by it.
+    let members = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = members.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let name = Path::new(own).file_name()?;
+    if Path::new(&folder).file_name() != Some(name) {
+        return None;
+    }
+    OpenOptions::new().write(true).open(Path::new(&folder).join("cgroup.kill")).ok()
+}
+
+/// Ends this process and everything in its group and its cgroup. Only for the leader of a group.
+fn kill_own_group(cgroup: Option<&File>) -> ! {
+    if let Some(mut switch) = cgroup {
+        let _ = switch.write_all(b"1");
+    }
     let own: Pid = rustix::process::getpid();
     let _ = rustix::process::kill_process_group(own, Signal::KILL);
     // Not reached: SIGKILL cannot be ignored, and a process may always signal itself.
@@ -299,8 +377,9 @@ mod tests {
 
     #[test]
     fn the_variable_is_read_as_it_is_written_and_anything_else_is_refused() {
-        assert_eq!(parse_control(&format_control(7, 4711)), Some((7, 4711)));
-        for bad in ["", "7", "7:", ":5", "x:5", "7:5:5", "-:1"] {
+        let files = ((7, 4711), (8, 12));
+        assert_eq!(parse_control(&format_control(files.0, files.1)), Some(files));
+        for bad in ["", "7", "7:1", "7:,8:1", ":5,8:1", "x:5,8:1", "7:5:5,8:1", "-:1,8:1", "7:1,"] {
             assert_eq!(parse_control(bad), None, "{bad:?}");
         }
     }

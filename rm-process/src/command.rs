@@ -4,15 +4,16 @@
 //! [`ProcessManager`](crate::ProcessManager).
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::child::CONTROL_FD_ENV;
+use crate::child::{CGROUP_ENV, CONTROL_FD_ENV};
 use crate::error::ProcessError;
-use crate::sys;
+use crate::identity::RUNTIME_ENV;
+use crate::limits::Limits;
 
 /// Variables that a child gets from its parent even if [`CommandSpec::env_clear`] is set: what
 /// finds programs and libraries, who the user is, language, time zone, temporary files. Every
@@ -40,7 +41,8 @@ pub const BASE_ENV: &[&str] = &[
 ///     .args(["-m", "my_worker"])
 ///     .env("OMP_NUM_THREADS", "1")
 ///     .label("asr");
-/// spec.handshake_timeout = Duration::from_secs(10);
+/// spec.init_timeout = Duration::from_secs(10);
+/// spec.limits.max_memory = Some(2 << 30);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,6 +53,8 @@ pub struct CommandSpec {
     pub args: Vec<OsString>,
     /// Variables added to its environment, the later of two with one name.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables of this process that it does not get.
+    pub env_remove: Vec<OsString>,
     /// Whether to give it only [`BASE_ENV`] and `env` instead of this process's environment and
     /// `env`.
     pub env_clear: bool,
@@ -58,8 +62,21 @@ pub struct CommandSpec {
     pub working_directory: Option<PathBuf>,
     /// What it is called in logs and errors, such as a node's id.
     pub label: String,
-    /// How long it may take until it introduces itself over its control channel; 30 s at first.
-    pub handshake_timeout: Duration,
+    /// The type of the node that it runs; may be empty.
+    pub node_type: String,
+    /// The session that it belongs to; may be empty.
+    pub session_id: String,
+    /// How long it may take, where it has a control channel, to introduce itself, and then, while it
+    /// loads, from one word of progress to the next or to the word that it is ready; 30 s at first.
+    pub init_timeout: Duration,
+    /// How long it may take in all from its start until it is ready, whatever progress it tells of;
+    /// an hour at first.
+    pub init_limit: Duration,
+    /// Whether a missed deadline is answered by SIGABRT, half a second before SIGKILL: for programs
+    /// that print their stacks on it, such as Python with its fault handler. Off at first.
+    pub abort_at_deadline: bool,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 impl CommandSpec {
@@ -72,10 +89,16 @@ impl CommandSpec {
             program,
             args: Vec::new(),
             env: Vec::new(),
+            env_remove: Vec::new(),
             env_clear: false,
             working_directory: None,
             label,
-            handshake_timeout: Duration::from_secs(30),
+            node_type: String::new(),
+            session_id: String::new(),
+            init_timeout: Duration::from_secs(30),
+            init_limit: Duration::from_secs(3600),
+            abort_at_deadline: false,
+            limits: Limits::default(),
         }
     }
 
@@ -110,13 +133,14 @@ impl CommandSpec {
         words.join(" ")
     }
 
-    /// The command as std takes it. `control` is the child's end of its control channel, with the
-    /// text that announces it.
+    /// The command as std takes it. `announcement` tells the child its control channel, `marker` the
+    /// runtimes that it belongs to, and `cgroup` the folder by which its tree can be killed.
     pub(crate) fn to_command(
         &self,
-        control: Option<(OwnedFd, String)>,
-    ) -> Result<Command, ProcessError> {
-        self.check()?;
+        announcement: Option<String>,
+        marker: Option<&str>,
+        cgroup: Option<&Path>,
+    ) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(&self.args)
@@ -128,26 +152,30 @@ impl CommandSpec {
             command.env_clear();
             command.envs(std::env::vars_os().filter(|(name, _)| is_base(name)));
         }
+        for name in &self.env_remove {
+            command.env_remove(name);
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.working_directory {
             command.current_dir(directory);
         }
-        let socket = match control {
-            Some((socket, announcement)) => {
-                command.env(CONTROL_FD_ENV, announcement);
-                Some(socket)
-            }
-            None => {
-                // This process may be a child itself; its own channel is not meant.
-                command.env_remove(CONTROL_FD_ENV);
-                None
-            }
-        };
-        sys::prepare(&mut command, socket);
-        Ok(command)
+        // This process may be a child itself; what is its own is not meant for its children.
+        let own: [(&str, Option<&OsStr>); 3] = [
+            (CONTROL_FD_ENV, announcement.as_deref().map(OsStr::new)),
+            (RUNTIME_ENV, marker.map(OsStr::new)),
+            (CGROUP_ENV, cgroup.map(Path::as_os_str)),
+        ];
+        for (name, value) in own {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
     }
 
-    fn check(&self) -> Result<(), ProcessError> {
+    /// Whether it can be right.
+    pub(crate) fn check(&self) -> Result<(), ProcessError> {
         if self.program.is_empty() {
             return Err(ProcessError::InvalidConfig("the program is empty".into()));
         }
@@ -157,14 +185,24 @@ impl CommandSpec {
             let text = format!("working directory {directory:?} is not a directory");
             return Err(ProcessError::InvalidConfig(text));
         }
-        let reserved = |name: &OsString| name == CONTROL_FD_ENV;
-        if self.env.iter().any(|(name, _)| reserved(name)) {
-            let text = format!("{CONTROL_FD_ENV} is set by the runtime, not by a specification");
+        for (name, value) in &self.env {
+            let text = if RESERVED.iter().any(|reserved| name == reserved) {
+                format!("{} is set by the runtime, not by a specification", name.display())
+            } else if name.is_empty() || name.as_bytes().contains(&b'=') {
+                format!("{name:?} cannot be the name of an environment variable")
+            } else if name.as_bytes().contains(&0) || value.as_bytes().contains(&0) {
+                format!("environment variable {name:?} holds a zero byte")
+            } else {
+                continue;
+            };
             return Err(ProcessError::InvalidConfig(text));
         }
         Ok(())
     }
 }
+
+/// Variables that a runtime sets for each child.
+const RESERVED: [&str; 3] = [CONTROL_FD_ENV, RUNTIME_ENV, CGROUP_ENV];
 
 fn is_base(name: &OsStr) -> bool {
     BASE_ENV.iter().any(|base| name == *base) || name.to_string_lossy().starts_with("LC_")
@@ -177,13 +215,15 @@ mod tests {
     #[test]
     fn a_specification_that_cannot_be_right_is_refused_and_says_why() {
         let check = |spec: CommandSpec, expected: &str| {
-            let error = spec.to_command(None).unwrap_err();
+            let error = spec.check().unwrap_err();
             assert!(matches!(error, ProcessError::InvalidConfig(_)));
             assert!(error.to_string().contains(expected), "{error}");
         };
         check(CommandSpec::new(""), "program is empty");
         let reserved = CommandSpec::new("true").env(CONTROL_FD_ENV, "3:1");
         check(reserved, CONTROL_FD_ENV);
+        check(CommandSpec::new("true").env("A=B", ""), "A=B");
+        check(CommandSpec::new("true").env("A", "\0"), "zero byte");
         let mut elsewhere = CommandSpec::new("true");
         elsewhere.working_directory = Some("/nonexistent/folder".into());
         check(elsewhere, "/nonexistent/folder");

@@ -1,11 +1,12 @@
 //! The parent's end of a control channel.
 //!
 //! Main type: [`Connection`], which splits into a [`Sender`] and a [`Receiver`]. It carries
-//! values; it matches no replies to requests and knows nothing about processes.
+//! values, and passes on what the child tells of itself to its supervision; it matches no replies to
+//! requests.
 
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Mutex;
 
-use crate::protocol::{DEFAULT_MAX_FRAME, FrameDecoder, FrameError, encode_frame};
+use crate::process::Core;
+use crate::protocol::{
+    DEFAULT_MAX_FRAME, Down, FrameDecoder, FrameError, Progress, Up, encode_frame,
+};
 
 pub(crate) const READ_BUFFER: usize = 16 * 1024;
 
@@ -42,6 +46,19 @@ impl ConnectionError {
     }
 }
 
+/// What comes from a child.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming<Rx> {
+    /// A value.
+    Value(Rx),
+    /// It is loading what it needs.
+    Progress(Progress),
+    /// It has what it needs.
+    Ready,
+    /// It cannot go on, and why.
+    Failed(String),
+}
+
 /// The parent's end of the control channel to one child: sends `Tx`, receives `Rx`.
 #[derive(Debug)]
 pub struct Connection<Tx, Rx> {
@@ -50,11 +67,14 @@ pub struct Connection<Tx, Rx> {
 }
 
 impl<Tx: Serialize, Rx: DeserializeOwned> Connection<Tx, Rx> {
-    pub(crate) fn new(reader: FrameReader, writer: OwnedWriteHalf) -> Self {
-        let writer = FrameWriter { half: writer, unsent: Vec::new(), sent: 0 };
+    pub(crate) fn new(
+        reader: FrameReader,
+        writer: Arc<Mutex<FrameWriter>>,
+        process: Weak<Core>,
+    ) -> Self {
         Self {
-            sender: Sender { writer: Arc::new(Mutex::new(writer)), sends: PhantomData },
-            receiver: Receiver { reader, receives: PhantomData },
+            sender: Sender { writer, sends: PhantomData },
+            receiver: Receiver { reader, process, receives: PhantomData },
         }
     }
 
@@ -104,15 +124,23 @@ impl<Tx: Serialize> Sender<Tx> {
     /// [`ConnectionError::Closed`] if the child is gone, [`ConnectionError::Frame`] if the value
     /// is too large or cannot be encoded.
     pub async fn send(&self, value: &Tx) -> Result<(), ConnectionError> {
-        let frame = encode_frame(value, DEFAULT_MAX_FRAME)?;
+        let frame = encode_frame(&Down::Value(value), DEFAULT_MAX_FRAME)?;
         self.writer.lock().await.write(frame).await
     }
 }
 
-/// The receiving half.
+/// Tells a child to end.
+pub(crate) async fn send_stop(writer: &Mutex<FrameWriter>) -> Result<(), ConnectionError> {
+    let frame = encode_frame(&Down::<()>::Stop, DEFAULT_MAX_FRAME)?;
+    writer.lock().await.write(frame).await
+}
+
+/// The receiving half. What the child tells of its loading takes effect as it is read, so somebody
+/// has to be receiving while it loads.
 #[derive(Debug)]
 pub struct Receiver<Rx> {
     reader: FrameReader,
+    process: Weak<Core>,
     receives: PhantomData<fn() -> Rx>,
 }
 
@@ -123,12 +151,37 @@ impl<Rx: DeserializeOwned> Receiver<Rx> {
     /// # Errors
     /// [`ConnectionError::Frame`] if what came is not an `Rx`.
     pub async fn recv(&mut self) -> Result<Option<Rx>, ConnectionError> {
-        self.reader.recv().await
+        loop {
+            match self.next().await? {
+                Some(Incoming::Value(value)) => return Ok(Some(value)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Like [`recv`](Self::recv), but also gives what the child tells of itself, after the process's
+    /// status has followed from it.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Frame`] if what came is not an `Rx`.
+    pub async fn next(&mut self) -> Result<Option<Incoming<Rx>>, ConnectionError> {
+        let Some(frame) = self.reader.recv::<Up<Rx>>().await? else { return Ok(None) };
+        let incoming = match frame {
+            Up::Value(value) => return Ok(Some(Incoming::Value(value))),
+            Up::Progress(progress) => Incoming::Progress(progress),
+            Up::Ready => Incoming::Ready,
+            Up::Failed(message) => Incoming::Failed(message),
+        };
+        if let Some(process) = self.process.upgrade() {
+            process.heard(&incoming);
+        }
+        Ok(Some(incoming))
     }
 }
 
 #[derive(Debug)]
-struct FrameWriter {
+pub(crate) struct FrameWriter {
     half: OwnedWriteHalf,
     /// The frame in work, and how much of it is out. It outlives a dropped `send`.
     unsent: Vec<u8>,
@@ -136,6 +189,10 @@ struct FrameWriter {
 }
 
 impl FrameWriter {
+    fn new(half: OwnedWriteHalf) -> Self {
+        Self { half, unsent: Vec::new(), sent: 0 }
+    }
+
     async fn write(&mut self, frame: Vec<u8>) -> Result<(), ConnectionError> {
         self.flush().await?;
         self.unsent = frame;
@@ -162,14 +219,14 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(crate) fn new(stream: UnixStream) -> (Self, OwnedWriteHalf) {
+    pub(crate) fn new(stream: UnixStream) -> (Self, FrameWriter) {
         let (half, writer) = stream.into_split();
         let reader = Self {
             half,
             decoder: FrameDecoder::default(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
         };
-        (reader, writer)
+        (reader, FrameWriter::new(writer))
     }
 
     pub(crate) async fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ConnectionError> {

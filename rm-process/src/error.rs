@@ -2,18 +2,20 @@
 //!
 //! Main type: [`ProcessError`]. What went wrong on an established control channel is a
 //! [`ConnectionError`](crate::ConnectionError); how a process ended is an
-//! [`ExitStatus`].
+//! [`ExitStatus`](crate::ExitStatus).
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::exit::ExitStatus;
 use crate::handshake::HandshakeError;
+use crate::limits::{Limit, LimitError};
+use crate::process::NodeProcess;
+use crate::python::{InterpreterError, ModulePathError};
+use crate::report::FailureReport;
 
-/// Why a process could not be started or did not introduce itself.
+/// Why a process could not be started or did not introduce itself, or is not to be found.
 ///
 /// A process that was started before the error arose has been killed and reaped.
 #[derive(Debug, thiserror::Error)]
@@ -25,36 +27,44 @@ pub enum ProcessError {
     /// The specification cannot be right; the text says what is wrong.
     #[error("{0}")]
     InvalidConfig(String),
-    /// The machine or this user has no more of something that a process needs.
-    #[error("cannot start {program:?}: the limit on {limit} is reached")]
+    /// No interpreter can be had for a Python node.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The module path of a Python node cannot be said.
+    #[error(transparent)]
+    ModulePath(#[from] ModulePathError),
+    /// This machine cannot hold a process to a limit that was asked for.
+    #[error(transparent)]
+    Unenforceable(#[from] LimitError),
+    /// The machine, this user or this runtime has no more of something that a process needs.
+    #[error("cannot start {program:?}: the limit on {limit} is reached: {detail}")]
     ResourceLimit {
         /// The program that was to be started.
         program: String,
         /// What there is no more of.
-        limit: &'static str,
+        limit: Limit,
+        /// Whose limit it is, or what the operating system said.
+        detail: String,
     },
-    /// The process gave no sign of life.
-    #[error(
-        "{label} sent nothing over its control channel within {timeout:?}{}",
-        Tail(stderr_tail)
-    )]
+    /// The process did not introduce itself, or did not get ready, in its time.
+    #[error("{report}")]
     InitTimeout {
-        /// Which process.
-        label: String,
-        /// How long it had.
-        timeout: Duration,
-        /// The last of what it wrote to stderr.
-        stderr_tail: String,
+        /// Which process, the deadline that it missed, and all that is known of it.
+        report: Box<FailureReport>,
     },
     /// The process ended before it was ready.
-    #[error("{label} {exit} before it was ready{}", Tail(stderr_tail))]
+    #[error("not ready: {report}")]
     EarlyExit {
-        /// Which process.
-        label: String,
-        /// How it ended.
-        exit: ExitStatus,
-        /// The last of what it wrote to stderr.
-        stderr_tail: String,
+        /// Which process, how it ended, and all that is known of it.
+        report: Box<FailureReport>,
+    },
+    /// The process told that it cannot get ready.
+    #[error("{} cannot get ready: {message}", report.label)]
+    InitFailed {
+        /// What it told.
+        message: String,
+        /// All that is known of it.
+        report: Box<FailureReport>,
     },
     /// The process does not speak this protocol, or another version of it.
     #[error("{label} is not a usable peer: {source}{}", Tail(stderr_tail))]
@@ -67,18 +77,31 @@ pub enum ProcessError {
         /// The last of what it wrote to stderr.
         stderr_tail: String,
     },
+    /// No process of this number was started here, or its number belongs to a stranger by now.
+    #[error("no process {pid} was started by this runtime")]
+    NoSuchProcess {
+        /// The number that was asked for.
+        pid: u32,
+    },
 }
 
 impl ProcessError {
     /// What a failed attempt to start `program` means.
     pub(crate) fn from_spawn(program: &str, error: &io::Error) -> Self {
         let limit = match Errno::from_io_error(error) {
-            Some(Errno::AGAIN) => "the number of processes",
-            Some(Errno::NOMEM) => "memory",
-            Some(Errno::MFILE | Errno::NFILE) => "the number of open files",
+            Some(Errno::AGAIN) => Limit::Processes,
+            Some(Errno::NOMEM) => Limit::Memory,
+            Some(Errno::MFILE | Errno::NFILE) => Limit::OpenFiles,
             _ => return Self::SpawnFailed(format!("cannot start {program:?}: {error}")),
         };
-        Self::ResourceLimit { program: program.to_owned(), limit }
+        let (program, detail) = (program.to_owned(), error.to_string());
+        Self::ResourceLimit { program, limit, detail }
+    }
+
+    /// What it means that a process that is dead now has introduced itself wrongly.
+    pub(crate) fn foreign(process: &NodeProcess, source: HandshakeError) -> Self {
+        let (label, stderr_tail) = (process.label().to_owned(), process.stderr_tail());
+        Self::ForeignPeer { label, source, stderr_tail }
     }
 }
 
@@ -118,7 +141,7 @@ mod tests {
 
     #[test]
     fn running_out_of_processes_files_or_memory_is_a_resource_limit() {
-        let check = |errno: Errno, expected: Option<&str>| {
+        let check = |errno: Errno, expected: Option<Limit>| {
             let error = ProcessError::from_spawn("tool", &errno.into());
             let limit = match error {
                 ProcessError::ResourceLimit { limit, .. } => Some(limit),
@@ -126,9 +149,9 @@ mod tests {
             };
             assert_eq!(limit, expected);
         };
-        check(Errno::AGAIN, Some("the number of processes"));
-        check(Errno::MFILE, Some("the number of open files"));
-        check(Errno::NOMEM, Some("memory"));
+        check(Errno::AGAIN, Some(Limit::Processes));
+        check(Errno::MFILE, Some(Limit::OpenFiles));
+        check(Errno::NOMEM, Some(Limit::Memory));
         check(Errno::NOENT, None);
     }
 }

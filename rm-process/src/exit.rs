@@ -1,6 +1,7 @@
 //! How a process ended.
 //!
-//! Main type: [`ExitStatus`]. It is a plain record; who waits for the exit is elsewhere.
+//! Main type: [`ExitStatus`]. It is a plain record; who waits for the exit is elsewhere, and what
+//! the reason was is decided in `verdict`.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
@@ -8,6 +9,8 @@ use std::time::SystemTime;
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
+
+use crate::limits::Limit;
 
 /// The end of a process.
 ///
@@ -37,30 +40,19 @@ pub enum ExitReason {
     Killed,
     /// This runtime killed it because a deadline had passed.
     Timeout,
-    /// The operating system ended it at one of its limits (CPU time, file size).
-    ResourceLimit,
+    /// It went beyond one of the limits that it was held to.
+    ResourceLimit {
+        /// Which one.
+        limit: Limit,
+    },
 }
 
 impl ExitStatus {
-    /// The record of one end. `deadline_passed` says that this runtime sent SIGKILL because of a
-    /// deadline.
-    pub(crate) fn new(
-        code: Option<i32>,
-        signal: Option<i32>,
-        deadline_passed: bool,
-        timestamp: SystemTime,
-    ) -> Self {
-        Self { code, signal, timestamp, reason: reason(code, signal, deadline_passed) }
-    }
-
     /// The record of what the operating system gave back, now.
-    pub(crate) fn from_wait(
-        status: Option<std::process::ExitStatus>,
-        deadline_passed: bool,
-    ) -> Self {
+    pub(crate) fn from_wait(status: Option<std::process::ExitStatus>, reason: ExitReason) -> Self {
         let code = status.and_then(|status| status.code());
         let signal = status.and_then(|status| status.signal());
-        Self::new(code, signal, deadline_passed, SystemTime::now())
+        Self { code, signal, timestamp: SystemTime::now(), reason }
     }
 
     /// Whether it exited with code 0.
@@ -72,20 +64,6 @@ impl ExitStatus {
     pub fn signal_name(&self) -> Option<&'static str> {
         let signal = Signal::try_from(self.signal?).ok()?;
         Some(signal.as_str())
-    }
-}
-
-fn reason(code: Option<i32>, signal: Option<i32>, deadline_passed: bool) -> ExitReason {
-    if code == Some(0) {
-        return ExitReason::Normal;
-    }
-    match signal.and_then(|signal| Signal::try_from(signal).ok()) {
-        Some(Signal::SIGKILL) if deadline_passed => ExitReason::Timeout,
-        Some(
-            Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT,
-        ) => ExitReason::Killed,
-        Some(Signal::SIGXCPU | Signal::SIGXFSZ) => ExitReason::ResourceLimit,
-        _ => ExitReason::Crash,
     }
 }
 
@@ -102,13 +80,13 @@ impl fmt::Display for ExitStatus {
 
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Normal => "normal",
-            Self::Crash => "crash",
-            Self::Killed => "killed",
-            Self::Timeout => "timeout",
-            Self::ResourceLimit => "resource limit",
-        })
+        match self {
+            Self::Normal => f.write_str("normal"),
+            Self::Crash => f.write_str("crash"),
+            Self::Killed => f.write_str("killed"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::ResourceLimit { limit } => write!(f, "resource limit ({limit})"),
+        }
     }
 }
 
@@ -116,30 +94,16 @@ impl fmt::Display for ExitReason {
 mod tests {
     use super::*;
 
-    fn check(
-        code: Option<i32>,
-        signal: Option<i32>,
-        deadline: bool,
-        reason: ExitReason,
-        text: &str,
-    ) {
-        let exit = ExitStatus::new(code, signal, deadline, SystemTime::UNIX_EPOCH);
-        assert_eq!(exit.reason, reason);
-        assert_eq!(exit.to_string(), text);
-    }
-
     #[test]
-    fn ends_are_told_apart_and_signals_are_named() {
-        use ExitReason::{Crash, Killed, Normal, ResourceLimit, Timeout};
-        check(Some(0), None, false, Normal, "exited with code 0");
-        check(Some(3), None, false, Crash, "exited with code 3");
-        check(None, Some(11), false, Crash, "killed by signal SIGSEGV");
-        check(None, Some(6), true, Crash, "killed by signal SIGABRT");
-        check(None, Some(9), false, Killed, "killed by signal SIGKILL");
-        check(None, Some(9), true, Timeout, "killed by signal SIGKILL");
-        check(None, Some(15), true, Killed, "killed by signal SIGTERM");
-        check(None, Some(24), false, ResourceLimit, "killed by signal SIGXCPU");
-        check(None, Some(35), false, Crash, "killed by signal 35");
-        check(None, None, false, Crash, "exited with an unknown code");
+    fn ends_are_named_as_a_person_would() {
+        let check = |code, signal, text: &str| {
+            let (timestamp, reason) = (SystemTime::UNIX_EPOCH, ExitReason::Crash);
+            assert_eq!(ExitStatus { code, signal, timestamp, reason }.to_string(), text);
+        };
+        check(Some(0), None, "exited with code 0");
+        check(Some(3), None, "exited with code 3");
+        check(None, Some(11), "killed by signal SIGSEGV");
+        check(None, Some(35), "killed by signal 35");
+        check(None, None, "exited with an unknown code");
     }
 }

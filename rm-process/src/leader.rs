@@ -5,9 +5,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
+use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+use crate::cgroup::Cgroup;
+use crate::report::PeakMemory;
+use crate::sys::{self, Usage};
+
+/// By how much a peak has to be above what the parent had in RAM to be the child's own: the parent's
+/// threads allocate meanwhile, and the kernel counts per processor.
+const PEAK_MARGIN: u64 = 8 << 20;
 
 /// A child that leads its own process group, until it is reaped.
 ///
@@ -19,19 +28,52 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 /// our own instead of tokio's `Child`: tokio too waits on a pidfd, but it reaps in the same step.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    child: Child,
     pidfd: OwnedFd,
     pid: Pid,
+    streams: Option<(ChildStdout, ChildStderr)>,
+    /// Where it and all its descendants are, where this machine allows that.
+    cgroup: Option<Cgroup>,
+    /// What this process had in RAM when it was forked, in bytes: the operating system counts that
+    /// into the child's peak.
+    forked_from: u64,
+    /// Says that the runtime has somebody to be kept for.
+    tenancy: Option<Arc<()>>,
     reaped: bool,
 }
 
+/// What is known of a child that has been reaped.
+#[derive(Debug, Default)]
+pub(crate) struct Reaped {
+    /// Its end; `None` if the operating system had forgotten it by itself.
+    pub(crate) status: Option<ExitStatus>,
+    /// What it has used.
+    pub(crate) usage: Usage,
+    /// Most memory that its program had in RAM at once.
+    pub(crate) peak_memory: PeakMemory,
+    /// Most memory that it and its descendants had at once, in bytes, where that was counted.
+    pub(crate) tree_peak: Option<u64>,
+    /// How many of them the kernel has killed because they were over their memory limit.
+    pub(crate) oom_kills: u64,
+    /// To be removed.
+    pub(crate) cgroup: Option<Cgroup>,
+}
+
 impl Leader {
-    /// Takes charge of a child that was spawned as the leader of a group of its own. If that
-    /// fails, the child is killed.
-    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
+    /// Takes charge of a child that was spawned as the leader of a group of its own, with its
+    /// output piped. If that fails, the child is killed.
+    pub(crate) fn new(
+        mut child: Child,
+        cgroup: Option<Cgroup>,
+        forked_from: u64,
+        tenancy: Arc<()>,
+    ) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { child, pidfd, pid, reaped: false }),
+            Ok(pidfd) => {
+                let streams = child.stdout.take().zip(child.stderr.take());
+                let tenancy = Some(tenancy);
+                Ok(Self { pidfd, pid, streams, cgroup, forked_from, tenancy, reaped: false })
+            }
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -51,6 +93,13 @@ impl Leader {
         if group.is_err() || signal == Signal::KILL {
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
         }
+        // Reaches those too that have left the group. Where it takes time, it is done at the end.
+        if signal == Signal::KILL
+            && let Some(cgroup) = self.cgroup.as_ref().filter(|cgroup| cgroup.has_kill())
+        {
+            // An error means that the folder is gone, which it is only without members.
+            let _ = cgroup.kill();
+        }
     }
 
     /// Whether the child is dead; it stays a zombie.
@@ -64,25 +113,40 @@ impl Leader {
     }
 
     /// Kills what is left of the group, then waits for the child and forgets it. Returns at once
-    /// if the child is dead already, and soon after its death if not.
-    ///
-    /// The answer is `None` if the operating system forgot the child by itself, or a second time.
-    pub(crate) fn reap(&mut self) -> Option<ExitStatus> {
+    /// if the child is dead already, and soon after its death if not. A second time it gives nothing.
+    pub(crate) fn reap(&mut self) -> Reaped {
         if self.reaped {
-            return None;
+            return Reaped::default();
         }
         self.signal(Signal::KILL);
-        let status = self.child.wait().ok();
+        let waited = sys::wait(self.pid);
         self.reaped = true;
-        status
+        self.tenancy = None;
+        let usage = waited.map(|(_, usage)| usage).unwrap_or_default();
+        let bytes = usage.peak_memory;
+        let is_bound = bytes <= self.forked_from.saturating_add(PEAK_MARGIN);
+        let cgroup = self.cgroup.take();
+        if let Some(cgroup) = cgroup.as_ref().filter(|cgroup| !cgroup.has_kill()) {
+            // Who does not die in time is left to the sweep.
+            let _ = cgroup.kill();
+        }
+        Reaped {
+            status: waited.map(|(status, _)| status),
+            usage,
+            peak_memory: PeakMemory { bytes, is_bound },
+            tree_peak: cgroup.as_ref().and_then(Cgroup::peak_memory),
+            oom_kills: cgroup.as_ref().map_or(0, Cgroup::oom_kills),
+            cgroup,
+        }
     }
 
-    pub(crate) fn child_mut(&mut self) -> &mut Child {
-        &mut self.child
+    /// Takes its standard output and standard error.
+    pub(crate) fn take_streams(&mut self) -> Option<(ChildStdout, ChildStderr)> {
+        self.streams.take()
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid.as_raw_pid().unsigned_abs()
     }
 
     /// A second descriptor of the child, which becomes readable when it is dead.

@@ -67,31 +67,57 @@ compile_error!("rm-process runs on Linux only: it needs pidfd, prctl and process
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod cgroup;
 mod command;
 mod error;
+mod limits;
+mod node_config;
+pub mod python;
+
+mod identity;
+mod orphans;
+mod record;
+mod sentinel;
+
+mod page;
 mod spawn;
 mod sys;
+mod workshop;
 
 mod leader;
+mod monitor;
 mod output;
 mod process;
+mod restart;
+mod state;
+mod status;
 
+pub mod diagnosis;
 mod exit;
 mod report;
-mod status;
+mod verdict;
 
 mod connection;
 mod handshake;
 pub mod protocol;
 
 pub mod child;
+mod direct;
 
 pub use command::{BASE_ENV, CommandSpec};
-pub use connection::{Connection, ConnectionError, Receiver, Sender};
+pub use connection::{Connection, ConnectionError, Incoming, Receiver, Sender};
+pub use direct::{kill_process, on_process_exit, spawn_node_process, terminate_process};
 pub use error::ProcessError;
 pub use exit::{ExitReason, ExitStatus};
 pub use handshake::{HandshakeError, PROTOCOL_VERSION};
-pub use process::NodeProcess;
-pub use report::FailureReport;
-pub use spawn::ProcessManager;
+pub use limits::{Limit, LimitError, Limits};
+pub use node_config::NodeConfig;
+pub use orphans::{SkipReason, Skipped, Swept, sweep};
+pub use page::{ItemInWork, WorkPage};
+pub use process::{NodeProcess, NodeProcessSnapshot};
+pub use protocol::Progress;
+pub use python::{InterpreterError, ModulePathError};
+pub use report::{End, FailureReport, PeakMemory};
+pub use restart::{Backoff, BackoffError, NotRestarted, Restart, RestartPolicy, Restarts};
+pub use spawn::{ManagerOptions, ProcessManager};
 pub use status::{IllegalTransition, ProcessStatus};

@@ -80,6 +80,13 @@ impl Lines {
     }
 }
 
+/// Whose output it is.
+pub(crate) struct Source {
+    pub(crate) node: String,
+    pub(crate) session: String,
+    pub(crate) stream: &'static str,
+}
+
 /// Reads one stream of a child until its end, or until the child is dead and the pipe empty.
 ///
 /// A descendant that left the process group may hold the pipe open for ever; `dead` turns true
@@ -87,13 +94,13 @@ impl Lines {
 pub(crate) async fn drain(
     pipe: pipe::Receiver,
     capture: Arc<Capture>,
-    node: Arc<str>,
-    stream: &'static str,
+    source: Source,
     mut dead: watch::Receiver<bool>,
 ) {
     let mut lines = Lines::default();
     let mut emit = |line: &str| {
-        tracing::info!(target: "rm_process::output", node = &*node, stream, "{line}");
+        let Source { node, session, stream } = &source;
+        tracing::info!(target: "rm_process::output", node, session, stream, "{line}");
     };
     let mut buffer = vec![0; READ_BUFFER];
     let mut take = |bytes: &[u8]| {

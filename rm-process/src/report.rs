@@ -1,75 +1,201 @@
 //! What is known about a process that failed.
 //!
 //! Main type: [`FailureReport`]. It is a plain record, made by
-//! [`NodeProcess::failure_report`](crate::NodeProcess::failure_report).
+//! [`NodeProcess::failure_report`](crate::NodeProcess::failure_report). Why a process ended is
+//! decided in `verdict`, what Python said is read in `diagnosis`.
 
 use std::fmt;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnosis::{Diagnosis, FatalError, Origin, PythonException, diagnose};
 use crate::error::Tail;
 use crate::exit::ExitStatus;
+use crate::leader::Reaped;
+use crate::page::{self, ItemInWork};
+use crate::process::{Core, memory_of};
+use crate::protocol::Progress;
 use crate::status::ProcessStatus;
+use crate::verdict::{Evidence, Verdict};
 
 /// What is known about a process that failed. Its `Display` is for a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FailureReport {
-    /// What the process is called.
+    /// What the process is called, such as a node's id.
     pub label: String,
+    /// The type of the node that it runs; may be empty.
+    pub node_type: String,
+    /// The session that it belongs to; may be empty.
+    pub session_id: String,
     /// Its command line.
     pub command: String,
     /// The operating system's number of it.
     pub pid: u32,
     /// Where it was in its life.
     pub status: ProcessStatus,
-    /// How it ended, if it has ended.
+    /// The deadline that it missed and was ended for, in words.
+    pub deadline: Option<String>,
+    /// The last that it told of its loading.
+    pub last_progress: Option<Progress>,
+    /// How it ended, and for which reason, if it has ended.
     pub exit: Option<ExitStatus>,
     /// How long it ran.
     pub uptime: Duration,
+    /// What was found out at its end.
+    #[serde(flatten)]
+    pub end: End,
+    /// The last 64 KiB of what it wrote to stdout.
+    pub stdout_tail: String,
     /// The last 64 KiB of what it wrote to stderr.
     pub stderr_tail: String,
+}
+
+/// The most memory that a process had in RAM at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PeakMemory {
+    /// How much, in bytes.
+    pub bytes: u64,
+    /// Whether it may have been less: the operating system counts in what this process had itself
+    /// when it forked the child, so a smaller peak of the child's is not seen.
+    pub is_bound: bool,
+}
+
+/// What is found out about a process at its end.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct End {
+    /// Whether the end may have come from a lack of memory, without proof of it.
+    pub possibly_memory: bool,
+    /// Most memory that it had in RAM at once.
+    pub peak_memory: Option<PeakMemory>,
+    /// Most memory that it and its descendants had together, in bytes, where a cgroup counted it.
+    pub peak_tree_memory: Option<u64>,
+    /// Processor time that it used in its program and in the kernel; `None` while it lives.
+    pub cpu_time: Option<Duration>,
+    /// The item that it worked on, where it keeps a status page.
+    pub item: Option<ItemInWork>,
+    /// The Python exception that ended it.
+    pub exception: Option<PythonException>,
+    /// What Python's fault handler printed: the stacks of all threads.
+    pub fatal: Option<FatalError>,
+    /// What C++ or Rust code printed last before it aborted the process.
+    pub abort: Option<String>,
+}
+
+impl End {
+    /// What can be known while the process lives.
+    pub(crate) fn of_living(core: &Core) -> Self {
+        let memory = memory_of(&core.pid().to_string());
+        let peak_memory = memory.map(|memory| PeakMemory { bytes: memory.peak, is_bound: false });
+        Self { item: item_of(core), peak_memory, ..Self::default() }
+    }
+
+    /// What can be known from what a process has left behind.
+    pub(crate) fn explain(core: &Core, reaped: &Reaped) -> (ExitStatus, Self) {
+        let stderr = core.stderr.tail();
+        let mut said = diagnose(&stderr);
+        let (exception, fatal) = (own_exception(&said, reaped), own_fault(&mut said, reaped));
+        let Verdict { reason, possibly_memory } = {
+            let lifecycle = core.lifecycle();
+            Verdict::of(&Evidence {
+                status: reaped.status,
+                deadline_passed: lifecycle.passed().is_some(),
+                was_told_to_end: lifecycle.status() == &ProcessStatus::Stopping,
+                limits: &core.spec.limits,
+                oom_kills: reaped.oom_kills,
+                peak_memory: reaped.peak_memory,
+                said: &said,
+                exception: exception.as_ref(),
+            })
+        };
+        let usage = reaped.usage;
+        let end = Self {
+            possibly_memory,
+            peak_memory: Some(reaped.peak_memory),
+            peak_tree_memory: reaped.tree_peak,
+            cpu_time: Some(usage.user_time + usage.system_time),
+            item: item_of(core),
+            exception,
+            fatal,
+            abort: said.abort,
+        };
+        (ExitStatus::from_wait(reaped.status, reason), end)
+    }
+}
+
+/// The exception that ended the process. The interpreter ends with 1 after one that nobody caught; a
+/// process that ends otherwise had handled it, unless the worker's loop said that it ends of it.
+fn own_exception(said: &Diagnosis, reaped: &Reaped) -> Option<PythonException> {
+    let ends_with_one = reaped.status.and_then(|status| status.code()) == Some(1);
+    let is_own = |exception: &&PythonException| match exception.origin {
+        Origin::Worker => true,
+        Origin::Uncaught | Origin::Logged => ends_with_one,
+        _ => false,
+    };
+    said.exception.as_ref().filter(is_own).cloned()
+}
+
+/// What the fault handler printed for the signal that ended the process, or for SIGABRT before it was
+/// killed. Descendants print to the same stream, but seldom as the last thing.
+fn own_fault(said: &mut Diagnosis, reaped: &Reaped) -> Option<FatalError> {
+    let died_of_signal = reaped.status.is_some_and(|status| status.signal().is_some());
+    said.fatal.take().filter(|fatal| fatal.ends_output || died_of_signal)
+}
+
+fn item_of(core: &Core) -> Option<ItemInWork> {
+    core.page()?.item(page::monotonic())
 }
 
 impl fmt::Display for FailureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {}) ", self.label, self.pid)?;
         match &self.exit {
-            Some(exit) => write!(f, "{exit} after {:.1?}", self.uptime)?,
+            Some(exit) => {
+                write!(f, "{exit} after {:.1?}: {}", self.uptime, exit.reason)?;
+                if self.end.possibly_memory {
+                    f.write_str(", possibly memory")?;
+                }
+            }
             None => write!(f, "runs for {:.1?} and is {}", self.uptime, self.status)?,
         }
-        write!(f, "; command: {}{}", self.command, Tail(&self.stderr_tail))
+        if let Some(deadline) = &self.deadline {
+            write!(f, "; {deadline}")?;
+            if let Some(Progress { message, .. }) = &self.last_progress {
+                write!(f, ", the last was {message:?}")?;
+            }
+        }
+        if let Some(ItemInWork { item, for_time, .. }) = self.end.item {
+            write!(f, "; item {item} was in work for {for_time:.1?}")?;
+        }
+        if let Some(peak) = self.end.peak_memory {
+            let at_most = if peak.is_bound { "at most " } else { "" };
+            write!(f, "; peak memory {at_most}{}", Mebibytes(peak.bytes))?;
+        }
+        if let Some(peak) = self.end.peak_tree_memory {
+            write!(f, ", with its descendants {}", Mebibytes(peak))?;
+        }
+        if let Some(time) = self.end.cpu_time {
+            write!(f, "; processor time {time:.1?}")?;
+        }
+        write!(f, "; command: {}", self.command)?;
+        match (&self.end.exception, &self.end.fatal) {
+            (Some(exception), _) => write!(f, "; {}", exception.traceback.trim_end()),
+            (None, Some(fatal)) => {
+                write!(f, "; {}\n{}", fatal.headline, fatal.stacks.trim_end())
+            }
+            (None, None) => write!(f, "{}", Tail(&self.stderr_tail)),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
+struct Mebibytes(u64);
 
-    use super::*;
-
-    #[test]
-    fn a_report_reads_well_for_a_dead_and_for_a_living_process() {
-        let mut report = FailureReport {
-            label: "asr".to_owned(),
-            command: "python3 -m worker".to_owned(),
-            pid: 12,
-            status: ProcessStatus::Ready,
-            exit: Some(ExitStatus::new(None, Some(11), false, SystemTime::UNIX_EPOCH)),
-            uptime: Duration::from_millis(1234),
-            stderr_tail: "first\nlast\n".to_owned(),
-        };
-        assert_eq!(
-            report.to_string(),
-            "asr (pid 12) killed by signal SIGSEGV after 1.2s; command: python3 -m worker; \
-             last output:\n  first\n  last"
-        );
-        report.exit = None;
-        report.stderr_tail.clear();
-        assert_eq!(
-            report.to_string(),
-            "asr (pid 12) runs for 1.2s and is ready; command: python3 -m worker"
-        );
+impl fmt::Display for Mebibytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One decimal of a size is no matter of precision.
+        write!(f, "{:.1} MiB", self.0 as f64 / f64::from(1 << 20))
     }
 }

@@ -1,92 +1,148 @@
-//! Starting processes.
+//! Starting processes, and keeping count of them.
 //!
 //! Main type: [`ProcessManager`]. What to start is a [`CommandSpec`]; what was started is a
-//! [`NodeProcess`].
+//! [`NodeProcess`]. Processes are started on the thread in `workshop`.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use crate::cgroup::Cgroup;
 use crate::child::format_control;
 use crate::command::CommandSpec;
-use crate::connection::{Connection, ConnectionError, FrameReader};
+use crate::connection::{Connection, ConnectionError, FrameReader, Incoming};
 use crate::error::ProcessError;
+use crate::exit::ExitStatus;
 use crate::handshake::{HandshakeError, Hello};
-use crate::leader::Leader;
-use crate::process::NodeProcess;
+use crate::limits::Limit;
+use crate::page::StatusPage;
+use crate::process::{Core, NodeProcess, Watched};
 use crate::protocol::FrameError;
-use crate::sys;
+use crate::state::Event;
+use crate::sys::{self, Legacy};
+use crate::workshop::{Job, Started, Workshop};
 
 /// How long a child that closed its control channel has until it counts as alive without one: a
 /// dying process closes its descriptors a moment before its death can be seen.
 const DEATH_AFTER_CLOSE: Duration = Duration::from_millis(500);
 
-/// Starts processes. Clones share one thread, on which all of them are started.
+/// How many processes a manager may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ManagerOptions {
+    /// Most processes; `None` for no limit but the operating system's.
+    pub max_processes: Option<usize>,
+    /// Most processes of one session, those without a session being of one too.
+    pub max_processes_per_session: Option<usize>,
+}
+
+/// Starts processes. Clones share one thread, on which all of them are started, and one count.
 ///
 /// The kernel's parent-death signal is bound to the thread that starts a child, so that thread
 /// must live as long as the child: it ends when the last manager and the last process started by
-/// it are gone.
+/// it are gone. Dropping the last of these waits for that, which is a matter of milliseconds.
 #[derive(Debug, Clone)]
 pub struct ProcessManager {
-    jobs: mpsc::Sender<Job>,
-    /// Closed when the thread ends.
-    ended: watch::Receiver<()>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Job {
-    command: Command,
-    reply: oneshot::Sender<io::Result<Leader>>,
+struct Shared {
+    workshop: Workshop,
+    options: ManagerOptions,
+    table: Mutex<Table>,
+}
+
+/// What is known of each process by its number.
+#[derive(Debug, Default)]
+struct Table {
+    entries: HashMap<u32, Entry>,
+    /// Living processes, and those being started, by session.
+    counts: HashMap<String, usize>,
+    count: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Living(Weak<Core>),
+    /// Stays until another process gets the number.
+    Ended(ExitStatus),
+}
+
+/// A process's place among those that there may be. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    shared: Weak<Shared>,
+    session: String,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut table = shared.table();
+        table.count -= 1;
+        if let Some(count) = table.counts.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                table.counts.remove(&self.session);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process by its number.
+pub(crate) enum Found {
+    Living(Arc<Core>),
+    Ended(ExitStatus),
 }
 
 impl ProcessManager {
-    /// A manager with its thread.
+    /// A manager with its thread, without a limit to the number of processes.
     ///
     /// # Errors
     /// [`ProcessError::SpawnFailed`] if the operating system has no thread to give.
     pub fn new() -> Result<Self, ProcessError> {
-        let (jobs, received) = mpsc::channel::<Job>();
-        let (running, ended) = watch::channel(());
-        std::thread::Builder::new()
-            .name("process-spawner".to_owned())
-            .spawn(move || {
-                for Job { mut command, reply } in received {
-                    let leader = command.spawn().and_then(Leader::new);
-                    // The parent's copy of the child's end of the control channel closes here.
-                    drop(command);
-                    // If nobody waits any longer, the leader comes back and is killed by its drop.
-                    drop(reply.send(leader));
-                }
-                drop(running);
-            })
-            .map_err(|error| {
-                ProcessError::SpawnFailed(format!("cannot start the spawner thread: {error}"))
-            })?;
-        Ok(Self { jobs, ended })
+        Self::with_options(ManagerOptions::default())
+    }
+
+    /// A manager with its thread.
+    ///
+    /// # Errors
+    /// [`ProcessError::SpawnFailed`] if the operating system has no thread to give.
+    pub fn with_options(options: ManagerOptions) -> Result<Self, ProcessError> {
+        let workshop = Workshop::open().map_err(|error| {
+            ProcessError::SpawnFailed(format!("cannot start the spawner thread: {error}"))
+        })?;
+        let table = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { workshop, options, table }) })
     }
 
     /// Waits until everything that was started is dead and reaped, also what was being started when
     /// its future was dropped. It has to have been told to end, and all clones of this manager and
     /// handles of its processes have to be dropped.
     pub async fn finished(self) {
-        let Self { jobs, mut ended } = self;
-        drop(jobs);
-        // Each living process holds a sender of jobs, so the thread ends after the last of them;
-        // nothing is ever sent, so an answer means that.
-        let _ = ended.changed().await;
+        let ended = self.shared.workshop.ended();
+        drop(self);
+        ended.await;
     }
 
     /// Starts a process that uses [`child::connect`](crate::child::connect), and waits until it
     /// has introduced itself. It is then [`Idle`](crate::ProcessStatus::Idle); what it sends and
-    /// receives is up to the caller.
+    /// receives is up to the caller. Its time to load runs from the moment in which it tells of that
+    /// or [`set_status`](NodeProcess::set_status) says so.
     ///
     /// If the returned future is dropped, the process is killed. The process is watched on the
     /// calling tokio runtime and is killed when that runtime ends.
@@ -104,19 +160,21 @@ impl ProcessManager {
             ProcessError::SpawnFailed(format!("cannot make a control channel: {error}"))
         };
         let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
-        let theirs = OwnedFd::from(theirs);
-        // Above the standard streams, which the child replaces: this process may have closed its
-        // own, and then the socket has one of their numbers.
-        let theirs = rustix::io::fcntl_dupfd_cloexec(&theirs, 3).map_err(|e| failed(e.into()))?;
-        let inode = sys::socket_inode(theirs.as_fd()).map_err(failed)?;
-        let announcement = format_control(theirs.as_raw_fd(), inode);
+        let (page, file) = StatusPage::create().map_err(failed)?;
+        let theirs = Inherited::new(theirs.into()).map_err(failed)?;
+        let file = Inherited::new(file).map_err(failed)?;
+        let announcement = format_control(theirs.name, file.name);
         ours.set_nonblocking(true).map_err(failed)?;
         let ours = UnixStream::from_std(ours).map_err(failed)?;
 
-        let process = self.start(&spec, Some((theirs, announcement))).await?;
+        let descriptors = vec![theirs.descriptor, file.descriptor];
+        let process = self.start(spec, descriptors, Some((announcement, page))).await?;
         let (mut reader, writer) = FrameReader::new(ours);
-        introduce(&process, &mut reader, spec.handshake_timeout).await?;
-        Ok((process, Connection::new(reader, writer)))
+        let writer = Arc::new(tokio::sync::Mutex::new(writer));
+        process.set_writer(&writer);
+        introduce(&process, &mut reader).await?;
+        let connection = Connection::new(reader, writer, Arc::downgrade(process.core()));
+        Ok((process, connection))
     }
 
     /// Starts any executable, without a control channel.
@@ -129,70 +187,244 @@ impl ProcessManager {
     /// # Panics
     /// If called outside a tokio runtime with I/O and time enabled.
     pub async fn spawn_plain(&self, spec: CommandSpec) -> Result<NodeProcess, ProcessError> {
-        self.start(&spec, None).await
+        self.start(spec, Vec::new(), None).await
+    }
+
+    /// Like [`spawn`](Self::spawn), for a process with which nothing but its life is shared: waits
+    /// until it has told that it is ready.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; no process is left then.
+    ///
+    /// # Panics
+    /// If called outside a tokio runtime with I/O and time enabled.
+    pub async fn spawn_ready(&self, spec: CommandSpec) -> Result<NodeProcess, ProcessError> {
+        let (process, connection) = self.spawn::<(), ()>(spec).await?;
+        let (sender, mut receiver) = connection.split();
+        // Refused only where it has died meanwhile, which is seen below.
+        let _ = process.core().event(Event::Initialize);
+        loop {
+            match receiver.next().await {
+                Ok(Some(Incoming::Ready)) => break,
+                Ok(Some(Incoming::Failed(message))) => {
+                    process.terminate(DEATH_AFTER_CLOSE).await;
+                    let report = Box::new(process.failure_report());
+                    return Err(ProcessError::InitFailed { message, report });
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(died_early(&process).await),
+                Err(error) => {
+                    process.kill().await;
+                    return Err(ProcessError::foreign(&process, HandshakeError::NotAHello(error)));
+                }
+            }
+        }
+        // The child sees the end of its input as the word to end, so the sender stays.
+        let listener =
+            tokio::spawn(
+                async move { while receiver.next().await.is_ok_and(|next| next.is_some()) {} },
+            );
+        process.core().keep((sender, AbortOnDrop(listener)));
+        Ok(process)
+    }
+
+    /// Ends every process of a session within `grace`, all of them together, and waits for their
+    /// ends; see [`NodeProcess::terminate`]. The ends come with the processes' numbers.
+    pub async fn terminate_session(
+        &self,
+        session_id: &str,
+        grace: Duration,
+    ) -> Vec<(u32, ExitStatus)> {
+        let members = self.living(|core| core.spec.session_id == session_id);
+        self.terminate_all_of(members, grace).await
+    }
+
+    /// Ends every process within `grace`, all of them together, and waits for their ends.
+    pub async fn terminate_all(&self, grace: Duration) -> Vec<(u32, ExitStatus)> {
+        let all = self.living(|_| true);
+        self.terminate_all_of(all, grace).await
+    }
+
+    async fn terminate_all_of(
+        &self,
+        members: Vec<Arc<Core>>,
+        grace: Duration,
+    ) -> Vec<(u32, ExitStatus)> {
+        for core in &members {
+            // Refused only where the process has ended.
+            let _ = core.event(Event::Stop { grace });
+        }
+        let mut ends = Vec::with_capacity(members.len());
+        for core in members {
+            ends.push((core.pid(), core.exited().await));
+        }
+        ends
+    }
+
+    fn living(&self, wanted: impl Fn(&Core) -> bool) -> Vec<Arc<Core>> {
+        let entries = |table: &Table| {
+            let living = table.entries.values().filter_map(|entry| match entry {
+                Entry::Living(core) => core.upgrade(),
+                Entry::Ended(_) => None,
+            });
+            living.collect::<Vec<_>>()
+        };
+        let mut living = entries(&self.shared.table());
+        living.retain(|core| wanted(core));
+        living
+    }
+
+    pub(crate) fn find(&self, pid: u32) -> Result<Found, ProcessError> {
+        match self.shared.table().entries.get(&pid) {
+            Some(Entry::Ended(exit)) => Ok(Found::Ended(exit.clone())),
+            Some(Entry::Living(core)) => match core.upgrade() {
+                Some(core) => Ok(Found::Living(core)),
+                None => Err(ProcessError::NoSuchProcess { pid }),
+            },
+            None => Err(ProcessError::NoSuchProcess { pid }),
+        }
+    }
+
+    pub(crate) fn note_start(&self, pid: u32, core: &Arc<Core>) {
+        let mut table = self.shared.table();
+        // The end may have been noted meanwhile.
+        if core.exit_status().is_none() {
+            table.entries.insert(pid, Entry::Living(Arc::downgrade(core)));
+        }
+    }
+
+    pub(crate) fn note_exit(&self, pid: u32, exit: &ExitStatus) {
+        self.shared.table().entries.insert(pid, Entry::Ended(exit.clone()));
+    }
+
+    /// Has what is left of a process removed in the background.
+    pub(crate) fn bury(&self, cgroup: Option<Cgroup>) {
+        self.shared.workshop.send(Job::Bury(cgroup));
+    }
+
+    fn take_slot(&self, spec: &CommandSpec) -> Result<Slot, ProcessError> {
+        let options = &self.shared.options;
+        let mut table = self.shared.table();
+        let in_session = table.counts.get(&spec.session_id).copied().unwrap_or(0);
+        for (count, max, limit) in [
+            (in_session, options.max_processes_per_session, Limit::SessionProcesses),
+            (table.count, options.max_processes, Limit::Processes),
+        ] {
+            if let Some(max) = max.filter(|max| count >= *max) {
+                return Err(ProcessError::ResourceLimit {
+                    program: spec.display(),
+                    limit,
+                    detail: match limit {
+                        Limit::SessionProcesses => {
+                            format!("session {:?} may have {max}", spec.session_id)
+                        }
+                        _ => format!("this runtime may have {max}"),
+                    },
+                });
+            }
+        }
+        table.count += 1;
+        *table.counts.entry(spec.session_id.clone()).or_default() += 1;
+        Ok(Slot { shared: Arc::downgrade(&self.shared), session: spec.session_id.clone() })
     }
 
     async fn start(
         &self,
-        spec: &CommandSpec,
-        control: Option<(OwnedFd, String)>,
+        spec: CommandSpec,
+        descriptors: Vec<OwnedFd>,
+        control: Option<(String, StatusPage)>,
     ) -> Result<NodeProcess, ProcessError> {
-        let has_control = control.is_some();
-        let command = spec.to_command(control)?;
-        let failed =
-            |error: io::Error| ProcessError::from_spawn(&spec.program.to_string_lossy(), &error);
+        spec.check()?;
+        let limits = spec.limits.prepare()?;
+        let slot = self.take_slot(&spec)?;
+        let program = spec.program.to_string_lossy().into_owned();
+        let failed = |error: io::Error| ProcessError::from_spawn(&program, &error);
+        let (announcement, page) = control.unzip();
         let (reply, answer) = oneshot::channel();
-        self.jobs
-            .send(Job { command, reply })
-            .expect("the spawner thread lives as long as a sender");
-        let leader = answer.await.expect("the spawner thread answers every job").map_err(failed)?;
-        NodeProcess::watch(leader, spec, has_control, self.clone()).map_err(failed)
+        let job = Job::Start {
+            spec: Box::new(spec.clone()),
+            announcement,
+            legacy: Legacy { descriptors, limits },
+            reply,
+        };
+        self.shared.workshop.send(job);
+        let started = answer.await.expect("the spawner thread answers every job");
+        let Started { leader, unenforced } = started.map_err(failed)?;
+        for missing in &unenforced {
+            tracing::warn!(node = %spec.label, "{missing}");
+        }
+        let watched = Watched { spec, page, unenforced, slot, manager: self.clone() };
+        NodeProcess::watch(leader, watched).map_err(failed)
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A descriptor that a child is to inherit.
+struct Inherited {
+    descriptor: OwnedFd,
+    /// Its number and its inode.
+    name: (i32, u64),
+}
+
+impl Inherited {
+    fn new(file: OwnedFd) -> io::Result<Self> {
+        // Above the standard streams, which the child replaces: this process may have closed its
+        // own, and then the file has one of their numbers.
+        let descriptor = rustix::io::fcntl_dupfd_cloexec(&file, 3)?;
+        let (inode, _) = sys::identity(descriptor.as_fd())?;
+        let name = (descriptor.as_raw_fd(), inode);
+        Ok(Self { descriptor, name })
     }
 }
 
 /// Waits for the child's introduction. If it does not come, or is wrong, the child is killed.
-async fn introduce(
-    process: &NodeProcess,
-    reader: &mut FrameReader,
-    timeout: Duration,
-) -> Result<(), ProcessError> {
+async fn introduce(process: &NodeProcess, reader: &mut FrameReader) -> Result<(), ProcessError> {
     let hello = tokio::select! {
         biased;
         hello = reader.recv::<Hello>() => hello,
+        // A deadline that passes ends the process too.
         _ = process.exited() => Ok(None),
-        () = tokio::time::sleep(timeout) => {
-            process.kill_at_deadline().await;
-            return Err(ProcessError::InitTimeout {
-                label: process.label().to_owned(),
-                timeout,
-                stderr_tail: process.stderr_tail(),
-            });
-        }
     };
     let source = match hello {
         Ok(Some(hello)) => match hello.verify(process.process_id()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                // Refused only where it has died meanwhile, as its owner will see.
+                let _ = process.core().event(Event::Introduced);
+                return Ok(());
+            }
             Err(source) => source,
         },
         Ok(None) | Err(ConnectionError::Frame(FrameError::Truncated { .. })) => {
             let exit = tokio::time::timeout(DEATH_AFTER_CLOSE, process.exited()).await;
-            if let Ok(exit) = exit {
-                return Err(ProcessError::EarlyExit {
-                    label: process.label().to_owned(),
-                    exit,
-                    stderr_tail: process.stderr_tail(),
-                });
+            if exit.is_ok() {
+                return Err(died_early(process).await);
             }
             HandshakeError::Closed
         }
         Err(error) => HandshakeError::NotAHello(error),
     };
     process.kill().await;
-    Err(ProcessError::ForeignPeer {
-        label: process.label().to_owned(),
-        source,
-        stderr_tail: process.stderr_tail(),
-    })
+    Err(ProcessError::foreign(process, source))
+}
+
+/// What it means that a process is gone, or going, before it was ready.
+async fn died_early(process: &NodeProcess) -> ProcessError {
+    if tokio::time::timeout(DEATH_AFTER_CLOSE, process.exited()).await.is_err() {
+        process.kill().await;
+    }
+    let report = Box::new(process.failure_report());
+    if report.deadline.is_some() {
+        ProcessError::InitTimeout { report }
+    } else {
+        ProcessError::EarlyExit { report }
+    }
 }
 
 #[cfg(test)]

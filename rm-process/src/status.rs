@@ -144,7 +144,12 @@ mod tests {
     #[test]
     fn an_exit_is_an_error_unless_it_was_wanted_or_clean() {
         let check = |from: ProcessStatus, code, expected: ProcessStatus| {
-            let exit = ExitStatus::new(Some(code), None, false, SystemTime::UNIX_EPOCH);
+            let exit = ExitStatus {
+                code: Some(code),
+                signal: None,
+                timestamp: SystemTime::UNIX_EPOCH,
+                reason: if code == 0 { ExitReason::Normal } else { ExitReason::Crash },
+            };
             assert_eq!(from.after_exit(&exit), expected);
         };
         check(Ready, 0, Stopped);

@@ -49,7 +49,8 @@ async fn each_line_is_an_event_with_the_node_and_the_stream() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let _guard = tracing::subscriber::set_default(Collector(Arc::clone(&events)));
     let script = "echo one; printf two; echo three >&2";
-    let spec = CommandSpec::new("sh").args(["-c", script]).label("asr");
+    let mut spec = CommandSpec::new("sh").args(["-c", script]).label("asr");
+    spec.session_id = "s1".to_owned();
     let manager = ProcessManager::new().unwrap();
     let process = manager.spawn_plain(spec).await.unwrap();
     let watchdog = Duration::from_secs(10);
@@ -59,9 +60,9 @@ async fn each_line_is_an_event_with_the_node_and_the_stream() {
     assert_eq!(
         events,
         [
-            "message=one node=\"asr\" stream=\"stdout\" ",
-            "message=three node=\"asr\" stream=\"stderr\" ",
-            "message=two node=\"asr\" stream=\"stdout\" ",
+            "message=one node=\"asr\" session=\"s1\" stream=\"stdout\" ",
+            "message=three node=\"asr\" session=\"s1\" stream=\"stderr\" ",
+            "message=two node=\"asr\" session=\"s1\" stream=\"stdout\" ",
         ]
     );
 }

@@ -4,7 +4,7 @@
 //! misbehaves as its node type asks it to; the tests of sessions run it.
 
 use anyhow::bail;
-use rm_bridge::{FailedIn, Next, WorkerEvent, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
+use rm_bridge::{FailedIn, Next, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
 use rm_core::RuntimeData;
 
 fn main() -> anyhow::Result<()> {
@@ -19,8 +19,7 @@ fn main() -> anyhow::Result<()> {
             std::process::exit(3);
         }
         "test:Progresses" => {
-            let message = "half".to_owned();
-            runtime.sender().send(&WorkerEvent::Progress { fraction: 0.5, message })?;
+            runtime.sender().progress(0.5, "half")?;
         }
         _ => {}
     }

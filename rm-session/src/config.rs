@@ -14,8 +14,8 @@ pub struct RuntimeConfig {
     pub init_timeout: Duration,
     /// How long a worker may take to end when it is asked to.
     pub cleanup_grace_period: Duration,
-    /// The interpreter of workers. `None` looks for one: the environment variable
-    /// `REMOTEMEDIA_PYTHON`, the active virtual environment, `python3`.
+    /// The interpreter of workers, or the folder of a virtual environment. `None` looks for one: the
+    /// environment variable `REMOTEMEDIA_PYTHON`, the active virtual environment, `python3`.
     pub python: Option<PathBuf>,
     /// Most messages queued in a channel.
     pub channel_depth: u32,
@@ -34,19 +34,5 @@ impl Default for RuntimeConfig {
             channel_depth: 100,
             channel_capacity: 64 << 20,
         }
-    }
-}
-
-impl RuntimeConfig {
-    /// The interpreter to use where a manifest names none.
-    pub(crate) fn find_python(&self) -> PathBuf {
-        let from_environment = || {
-            let named = std::env::var_os("REMOTEMEDIA_PYTHON").map(PathBuf::from);
-            let active = std::env::var_os("VIRTUAL_ENV")
-                .map(|environment| PathBuf::from(environment).join("bin/python"));
-            named.or(active)
-        };
-        let python = self.python.clone().or_else(from_environment);
-        python.unwrap_or_else(|| PathBuf::from("python3"))
     }
 }

@@ -71,7 +71,7 @@ pub enum SessionError {
     /// A worker did not get ready.
     #[error(
         "node {node} ({node_type}) is not ready: no progress for {timeout:?} \
-         (the last was {last:?}){}", output(.report.as_deref())
+         (the last was {last:?}); {report}"
     )]
     InitTimeout {
         /// The node.
@@ -82,8 +82,8 @@ pub enum SessionError {
         timeout: Duration,
         /// The last progress that it reported.
         last: String,
-        /// What is known of the process, if there is one.
-        report: Option<Box<FailureReport>>,
+        /// What is known of the process.
+        report: Box<FailureReport>,
     },
     /// The session was cancelled.
     #[error("the session was cancelled")]
@@ -100,12 +100,5 @@ impl SessionError {
             | Self::Stage(StageError::Node { node, .. }) => Some(node),
             _ => None,
         }
-    }
-}
-
-fn output(report: Option<&FailureReport>) -> String {
-    match report.map(|report| report.stderr_tail.trim_end()) {
-        None | Some("") => String::new(),
-        Some(tail) => format!("; last output:\n{tail}"),
     }
 }

@@ -17,12 +17,14 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime. Also removes what killed runtimes of this user have left in shared memory. Its
+    /// A runtime. Also removes what killed runtimes of this user have left: processes, shared memory. Its
     /// sessions run on the tokio runtime in whose context they are created.
     pub fn new(config: RuntimeConfig, registry: NodeRegistry) -> Self {
         match rm_bridge::sweep() {
-            Ok(swept) if swept.namespaces.is_empty() => {}
-            Ok(swept) => tracing::info!(?swept.namespaces, "removed what killed runtimes left"),
+            Ok(swept) if swept.is_empty() => {}
+            Ok(swept) => {
+                tracing::info!(removed = ?swept.descriptions(), "removed what killed runtimes left");
+            }
             Err(error) => tracing::warn!(%error, "cannot look for what killed runtimes left"),
         }
         Self { config: Arc::new(config), registry: Arc::new(registry) }

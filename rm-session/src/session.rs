@@ -5,12 +5,12 @@
 //! session that was not closed does the same, without waiting.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rm_bridge::{
-    ConnectionReport, DataPlane, ExecutorType, FeedSender, InputReport, MultiprocessExecutor,
-    NodeReport, Output, StageError, StageEvent, StageHandle, Worker, WorkerError, WorkerEvent,
-    WorkerSpec, spawn_stage,
+    ConnectionReport, DataPlane, ExecutorType, ExitReason, FeedSender, Incoming, InputReport,
+    Limits, MultiprocessExecutor, NodeReport, Output, StageError, StageEvent, StageHandle, Worker,
+    WorkerError, WorkerEvent, WorkerSpec, spawn_stage,
 };
 use rm_core::{NodeId, RuntimeData, SessionId};
 use tokio::sync::mpsc;
@@ -40,7 +40,7 @@ enum Notice {
     Stage(usize, StageEvent),
     Started(usize, Worker),
     NotStarted(WorkerError),
-    Worker(usize, WorkerEvent),
+    Worker(usize, Incoming<WorkerEvent>),
     /// A worker's process has ended.
     Gone(usize),
     BadControl(WorkerError),
@@ -50,8 +50,6 @@ enum Notice {
 struct WorkerState {
     handle: Option<Worker>,
     ready: bool,
-    /// Until when it has to show progress.
-    deadline: Instant,
     last: InitProgress,
     finished: Option<(NodeReport, Vec<InputReport>)>,
 }
@@ -133,8 +131,9 @@ impl Session {
         let settings = &self.plan.multiprocess;
         let python = settings.python_executable.clone();
         let spec = WorkerSpec {
-            python: python.unwrap_or_else(|| self.runtime.config.find_python()),
-            handshake_timeout: self.init_timeout(),
+            python: python.or_else(|| self.runtime.config.python.clone()),
+            init_timeout: self.init_timeout(),
+            limits: Limits::default(),
             config,
         };
         let (node, node_type) = wiring::name_of(&self.plan, self.plan.workers[index]);
@@ -142,8 +141,6 @@ impl Session {
         self.workers.push(WorkerState {
             handle: None,
             ready: false,
-            // The start of the process has its own limit.
-            deadline: Instant::now() + 2 * self.init_timeout(),
             last: InitProgress { node, node_type, status, progress: 0.0, message },
             finished: None,
         });
@@ -155,13 +152,8 @@ impl Session {
             };
             // The session takes these as long as it lives.
             let _ = notices.send(Notice::Started(index, worker.clone()));
-            let told = |event: Result<Option<WorkerEvent>, WorkerError>| match event {
-                Ok(Some(event)) => {
-                    if event == WorkerEvent::Ready {
-                        worker.note_ready();
-                    }
-                    notices.send(Notice::Worker(index, event)).is_ok()
-                }
+            let told = |event: Result<Option<Incoming<WorkerEvent>>, WorkerError>| match event {
+                Ok(Some(event)) => notices.send(Notice::Worker(index, event)).is_ok(),
                 Ok(None) => false,
                 Err(error) => {
                     let _ = notices.send(Notice::BadControl(error));
@@ -222,14 +214,6 @@ impl Session {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.tick().await;
         while stages_ready < self.stages.len() || self.workers.iter().any(|worker| !worker.ready) {
-            let deadline = self.workers.iter().filter(|worker| !worker.ready);
-            let deadline = deadline.map(|worker| worker.deadline).min();
-            let late = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(SessionError::Cancelled),
@@ -244,7 +228,6 @@ impl Session {
                         Err(error) => return Err(self.cause_of(error).await),
                     }
                 }
-                () = late => return Err(self.late_worker()),
                 _ = heartbeat.tick() => {
                     let loading = self.workers.iter().filter(|worker| !worker.ready);
                     loading.for_each(|worker| progress(worker.last.clone()));
@@ -257,9 +240,7 @@ impl Session {
     }
 
     fn take_initial(&mut self, notice: Notice) -> Result<Initial, SessionError> {
-        let timeout = self.init_timeout();
         let step = |state: &mut WorkerState, status, fraction: f32, message: String| {
-            state.deadline = Instant::now() + timeout;
             state.last.status = status;
             state.last.progress = fraction.clamp(0.0, 1.0);
             state.last.message = message;
@@ -272,10 +253,11 @@ impl Session {
                 state.handle = Some(worker);
                 step(state, InitStatus::LoadingModel, 0.0, "loading".to_owned())
             }
-            Notice::Worker(index, WorkerEvent::Progress { fraction, message }) => {
-                step(&mut self.workers[index], InitStatus::LoadingModel, fraction, message)
+            Notice::Worker(index, Incoming::Progress(told)) => {
+                let state = &mut self.workers[index];
+                step(state, InitStatus::LoadingModel, told.fraction, told.message)
             }
-            Notice::Worker(index, WorkerEvent::Ready) => {
+            Notice::Worker(index, Incoming::Ready) => {
                 self.workers[index].ready = true;
                 step(&mut self.workers[index], InitStatus::Ready, 1.0, String::new())
             }
@@ -295,16 +277,6 @@ impl Session {
         InitProgress { node, node_type, status, progress: 1.0, message }
     }
 
-    fn late_worker(&self) -> SessionError {
-        let waiting = self.workers.iter().filter(|worker| !worker.ready);
-        let late = waiting.min_by_key(|worker| worker.deadline);
-        let late = late.expect("only a worker that is not ready has a deadline");
-        let InitProgress { node, node_type, message, .. } = late.last.clone();
-        let report = late.handle.as_ref().map(|worker| Box::new(worker.failure_report()));
-        let timeout = self.init_timeout();
-        SessionError::InitTimeout { node, node_type, timeout, last: message, report }
-    }
-
     /// Takes a notice that is expected at any time.
     fn take(&mut self, notice: Notice) -> Result<(), SessionError> {
         match notice {
@@ -313,12 +285,15 @@ impl Session {
             }
             Notice::Stage(_, StageEvent::Failed(error)) => return Err(error.into()),
             Notice::NotStarted(error) | Notice::BadControl(error) => return Err(error.into()),
-            Notice::Worker(index, WorkerEvent::Failed(failure)) => {
+            Notice::Worker(index, Incoming::Value(WorkerEvent::Failed(failure))) => {
                 let InitProgress { node, node_type, .. } = self.workers[index].last.clone();
                 let failure = Box::new(failure);
                 return Err(SessionError::Node { node, node_type, failure });
             }
-            Notice::Worker(index, WorkerEvent::Finished { items_in, items_out, time, inputs }) => {
+            Notice::Worker(
+                index,
+                Incoming::Value(WorkerEvent::Finished { items_in, items_out, time, inputs }),
+            ) => {
                 let node = self.workers[index].last.node.to_string();
                 let executor = ExecutorType::Multiprocess;
                 let report = NodeReport { node, executor, items_in, items_out, time };
@@ -326,7 +301,7 @@ impl Session {
             }
             Notice::Gone(index) => return self.worker_gone(index),
             Notice::Stage(_, StageEvent::Ready { .. })
-            | Notice::Worker(_, WorkerEvent::Ready | WorkerEvent::Progress { .. })
+            | Notice::Worker(_, Incoming::Ready | Incoming::Progress(_) | Incoming::Failed(_))
             | Notice::Started(..) => {}
         }
         Ok(())
@@ -335,12 +310,21 @@ impl Session {
     fn worker_gone(&self, index: usize) -> Result<(), SessionError> {
         let state = &self.workers[index];
         let (Some(worker), None) = (&state.handle, &state.finished) else { return Ok(()) };
-        Err(SessionError::Crashed {
-            node: state.last.node.clone(),
-            node_type: state.last.node_type.clone(),
-            when: if state.ready { "while running" } else { "before it was ready" },
-            report: Box::new(worker.failure_report()),
-        })
+        let InitProgress { node, node_type, message, .. } = state.last.clone();
+        let report = Box::new(worker.failure_report());
+        let is_late = report.exit.as_ref().is_some_and(|exit| exit.reason == ExitReason::Timeout);
+        if is_late && !state.ready {
+            let timeout = self.init_timeout();
+            return Err(SessionError::InitTimeout {
+                node,
+                node_type,
+                timeout,
+                last: message,
+                report,
+            });
+        }
+        let when = if state.ready { "while running" } else { "before it was ready" };
+        Err(SessionError::Crashed { node, node_type, when, report })
     }
 
     /// What lies behind `error`, if that is only an effect: a stage stops when the channels that

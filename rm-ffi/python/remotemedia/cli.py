@@ -235,7 +235,7 @@ def describe(node: dict[str, Any]) -> str:
 
 @cli.command()
 def clean() -> None:
-    """Remove what killed runs of this user have left in shared memory."""
+    """Remove what killed runs of this user have left: processes, shared memory."""
     removed = _native.sweep()
     for name in removed:
         click.echo(f"removed {name}")

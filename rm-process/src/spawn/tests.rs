@@ -24,8 +24,7 @@ async fn check_foreign(bytes: &[u8], closes: bool, expected: impl Fn(&HandshakeE
     let theirs = (!closes).then_some(theirs);
 
     let (mut reader, _writer) = FrameReader::new(ours);
-    let far = Duration::from_secs(3600);
-    let error = introduce(&process, &mut reader, far).await.unwrap_err();
+    let error = introduce(&process, &mut reader).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("stranger is not a usable peer: "), "{text}");
     match error {

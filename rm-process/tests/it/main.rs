@@ -2,8 +2,12 @@
 
 #![cfg(test)]
 
+mod contract;
 mod control;
 mod death;
+mod limits;
+mod loading;
 mod output;
+mod reports;
 mod stop;
 mod support;

@@ -56,9 +56,76 @@ async fn a_status_change_that_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn an_error_of_a_process_that_is_gone_can_be_cleaned_up() {
     let process = manager().spawn_plain(sh("exit 1")).await.unwrap();
-    soon(process.exited()).await;
-    process.set_status(ProcessStatus::Stopping).unwrap();
+    let exit = soon(process.exited()).await;
+    assert!(matches!(process.status(), ProcessStatus::Error(_)));
+    assert_eq!(soon(process.terminate(Duration::ZERO)).await, exit);
     assert_eq!(process.status(), ProcessStatus::Stopped);
+}
+
+#[tokio::test]
+async fn nobody_can_decree_that_a_process_stops() {
+    let process = manager().spawn_plain(sh("exec sleep 1000")).await.unwrap();
+    for status in [ProcessStatus::Idle, ProcessStatus::Stopping, ProcessStatus::Stopped] {
+        let error = process.set_status(status.clone()).unwrap_err();
+        assert_eq!((error.from, error.to), (ProcessStatus::Idle, status));
+    }
+}
+
+#[tokio::test]
+async fn a_termination_goes_on_when_nobody_waits_for_it() {
+    let script = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+    let process = manager().spawn_plain(sh(script)).await.unwrap();
+    wrote(&process, "ready").await;
+    let given_up =
+        tokio::time::timeout(Duration::ZERO, process.terminate(Duration::from_millis(300)));
+    assert!(given_up.await.is_err());
+    assert_eq!(process.status(), ProcessStatus::Stopping);
+    assert_eq!(soon(process.exited()).await.reason, ExitReason::Timeout);
+}
+
+#[tokio::test]
+async fn exit_handlers_run_once_each_also_after_the_end_and_after_one_that_panics() {
+    let process = manager().spawn_plain(sh("read line; exit 4")).await.unwrap();
+    let (told, mut codes) = tokio::sync::mpsc::unbounded_channel();
+    let handler = |name: &'static str| {
+        let told = told.clone();
+        move |exit: rm_process::ExitStatus| {
+            // The test may have seen enough.
+            let _ = told.send((name, exit.code));
+        }
+    };
+    process.on_exit(handler("early"));
+    process.on_exit(|_| panic!("a handler that fails"));
+    process.on_exit(handler("after a panic"));
+    soon(process.exited()).await;
+    for name in ["early", "after a panic"] {
+        assert_eq!(soon(codes.recv()).await, Some((name, Some(4))));
+    }
+    process.on_exit(handler("late"));
+    assert_eq!(codes.try_recv().ok(), Some(("late", Some(4))));
+    drop((process, told));
+    assert_eq!(soon(codes.recv()).await, None);
+}
+
+#[tokio::test]
+async fn all_processes_of_a_session_are_told_to_end_together() {
+    let manager = manager();
+    let stubborn = |session: &str| {
+        let mut spec = sh("trap '' TERM; echo ready; while :; do sleep 1000; done");
+        spec.session_id = session.to_owned();
+        spec
+    };
+    let mut processes = Vec::new();
+    for session in ["a", "a", "a", "b"] {
+        let process = manager.spawn_plain(stubborn(session)).await.unwrap();
+        wrote(&process, "ready").await;
+        processes.push(process);
+    }
+    let ends = soon(manager.terminate_session("a", Duration::from_millis(300))).await;
+    assert_eq!(ends.len(), 3);
+    assert!(ends.iter().all(|(_, exit)| exit.reason == ExitReason::Timeout));
+    assert_eq!(processes[3].try_exit_status(), None);
+    assert_eq!(soon(manager.terminate_all(Duration::ZERO)).await.len(), 1);
 }
 
 #[tokio::test]
@@ -73,10 +140,9 @@ async fn terminate_is_honoured_by_a_child_that_exits_on_sigterm() {
 }
 
 #[tokio::test]
-async fn terminate_waits_for_a_child_that_was_asked_over_its_channel() {
+async fn terminate_asks_a_child_over_its_channel_and_waits_for_it() {
     let spec = child("echo");
-    let (process, connection) = manager().spawn::<String, String>(spec).await.unwrap();
-    drop(connection);
+    let (process, _connection) = manager().spawn::<String, String>(spec).await.unwrap();
     let exit = soon(process.terminate(Duration::from_secs(3600))).await;
     assert_eq!((exit.code, exit.reason), (Some(0), ExitReason::Normal));
 }

@@ -38,6 +38,11 @@ pub fn child(behaviour: &str) -> CommandSpec {
     CommandSpec::new(path).arg(behaviour).label(behaviour)
 }
 
+/// A Python program with its fault handler and without buffers on its output, as nodes are started.
+pub fn python(script: &str) -> CommandSpec {
+    CommandSpec::new("python3").args(rm_process::python::OPTIONS).args(["-c", script])
+}
+
 pub fn sh(script: &str) -> CommandSpec {
     CommandSpec::new("sh").args(["-c", script])
 }

@@ -1,0 +1,66 @@
+//! A Python node in a supervised process without channels: it is loaded, initialised, kept until its
+//! parent lets it go, and cleaned up.
+//!
+//! Main function: [`serve_node`], for `rm_process::spawn_node_process`. Nodes of sessions get items,
+//! and run in [`serve_worker`](crate::worker::serve_worker).
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rm_bridge::{FailedIn, WorkerEvent, WorkerRuntimeError};
+use rm_process::child::{self, ChildReceiver, ChildSender};
+
+use crate::errors::chain;
+use crate::worker::{PyHooks, describe};
+
+type Connected = (ChildSender<WorkerEvent>, ChildReceiver<()>);
+
+/// Runs one node without channels until the parent lets it go. Returns the exit code.
+///
+/// # Errors
+/// `RuntimeError` if the process was not started by a parent that supervises it.
+#[pyfunction]
+pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> PyResult<u8> {
+    let connect = || -> Result<Connected, WorkerRuntimeError> {
+        child::die_with_parent()?;
+        Ok(child::connect::<WorkerEvent, ()>()?.split())
+    };
+    let connected = py.detach(connect);
+    let (sender, mut words) = connected.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
+
+    let load = || {
+        let hooks = PyHooks { runtime: None, sender: sender.clone() };
+        let none = py.None();
+        let arguments = (node_type, PyDict::new(py), node_type, session_id, none, hooks);
+        py.import("remotemedia_runtime.worker")?.call_method1("load_node", arguments)
+    };
+    let failed = |during, error: &PyErr| {
+        let failure = describe(py, during, None, error);
+        eprintln!("{failure}");
+        // A parent that is gone needs no report.
+        let message = format!("{}: {}", failure.error_type, failure.message);
+        let _ = py.detach(|| sender.failed(message));
+        1
+    };
+    let node = match load() {
+        Ok(node) => node,
+        Err(error) => return Ok(failed(FailedIn::Load, &error)),
+    };
+    let code = match node.call_method0(intern!(py, "initialize")) {
+        Err(error) => failed(FailedIn::Initialize, &error),
+        Ok(_) => {
+            // The word to end, the parent's end and nonsense all mean the same.
+            py.detach(|| {
+                if sender.ready().is_ok() {
+                    let _ = words.recv();
+                }
+            });
+            0
+        }
+    };
+    if let Err(error) = node.call_method0(intern!(py, "cleanup")) {
+        error.print(py);
+    }
+    Ok(code)
+}

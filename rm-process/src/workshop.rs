@@ -1,0 +1,230 @@
+//! The thread on which processes are started, and what a runtime keeps for all of them.
+//!
+//! Main type: [`Workshop`]. The kernel's parent-death signal is bound to
+//! the thread that starts a child, which is why there is one. It watches nobody.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::cgroup::{Cgroup, Cgroups};
+use crate::command::CommandSpec;
+use crate::identity::{RUNTIME_ENV, marker_of, name_of};
+use crate::leader::Leader;
+use crate::orphans;
+use crate::process::memory_of;
+use crate::record::{Record, RecordError};
+use crate::sentinel::Sentinel;
+use crate::sys::{self, Legacy};
+
+/// What the thread is asked for.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// To start a process.
+    Start {
+        spec: Box<CommandSpec>,
+        /// What tells the child its control channel, if it has one.
+        announcement: Option<String>,
+        legacy: Legacy,
+        reply: oneshot::Sender<io::Result<Started>>,
+    },
+    /// To remove what a process that is dead was in, and after the last one all that is left.
+    Bury(Option<Cgroup>),
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) leader: Leader,
+    /// What could not be had for it, in words.
+    pub(crate) unenforced: Vec<String>,
+}
+
+/// The thread, from outside. Dropping this ends it and waits for that.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    /// Taken when this is dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    /// Its sender goes with the thread.
+    ended: watch::Receiver<()>,
+}
+
+impl Workshop {
+    /// Starts the thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (jobs, received) = mpsc::channel();
+        let (running, ended) = watch::channel(());
+        let thread = std::thread::Builder::new().name("process-spawner".to_owned());
+        let thread = thread.spawn(move || {
+            let mut tools = Tools::default();
+            for job in received {
+                tools.take(job);
+            }
+            drop(tools);
+            drop(running);
+        })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), ended })
+    }
+
+    /// Asks for something.
+    pub(crate) fn send(&self, job: Job) {
+        let jobs = self.jobs.as_ref().expect("taken by the drop only");
+        jobs.send(job).expect("the thread lives as long as this");
+    }
+
+    /// Waits until the thread has ended.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.clone();
+        // Nothing is ever sent, so an answer means that the sender is gone.
+        async move { drop(ended.changed().await) }
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a runtime has outside of its own process, as long as it has children. Dropped in this order:
+/// the record says that there may be something to remove until there is not.
+#[derive(Default)]
+struct Tools {
+    sentinel: Option<Sentinel>,
+    cgroups: Option<Cgroups>,
+    record: Option<Record>,
+    /// Held by each child that is not reaped.
+    tenancy: Arc<()>,
+    /// Processes started, by which their cgroups are named.
+    count: u64,
+}
+
+impl Tools {
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Start { spec, announcement, legacy, reply } => {
+                let started = self.start(&spec, announcement, legacy);
+                // If nobody waits any longer, the leader comes back and is killed by its drop.
+                drop(reply.send(started));
+            }
+            Job::Bury(cgroup) => {
+                if let Some(cgroup) = cgroup {
+                    // Who is alive in it all the same is left to the sweep.
+                    drop(cgroup.remove());
+                }
+                if Arc::strong_count(&self.tenancy) == 1 {
+                    self.sentinel = None;
+                    self.cgroups = None;
+                    self.record = None;
+                }
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        spec: &CommandSpec,
+        announcement: Option<String>,
+        mut legacy: Legacy,
+    ) -> io::Result<Started> {
+        self.furnish();
+        let mut unenforced = Vec::new();
+        self.count += 1;
+        let cgroup = self.cgroup(spec, &mut legacy, &mut unenforced)?;
+        if announcement.is_none() {
+            self.watch_over(cgroup.as_ref());
+        }
+        // This process may be a descendant of another runtime; then so is its child.
+        let outer = std::env::var_os(RUNTIME_ENV);
+        let marker = self.record.as_ref().map(|record| marker_of(record.id(), outer.as_deref()));
+        let folder = cgroup.as_ref().and_then(Cgroup::kill_folder);
+        let mut command = spec.to_command(announcement, marker.as_deref(), folder);
+        sys::prepare(&mut command, legacy);
+        let forked_from = memory_of("self").map_or(0, |memory| memory.resident);
+        let child = command.spawn()?;
+        // The parent's copies of what the child inherits close here.
+        drop(command);
+        let leader = Leader::new(child, cgroup, forked_from, Arc::clone(&self.tenancy))?;
+        Ok(Started { leader, unenforced })
+    }
+
+    /// Removes what killed runtimes have left, and makes what this one has outside of its process.
+    /// Without that processes can be started too; what then outlives a killed runtime is not found.
+    fn furnish(&mut self) {
+        if self.record.is_some() {
+            return;
+        }
+        match orphans::sweep() {
+            Ok(swept) if swept.runtimes.is_empty() => {}
+            Ok(swept) => tracing::info!(?swept, "removed what killed runtimes left"),
+            Err(error) => tracing::warn!(%error, "cannot look for what killed runtimes left"),
+        }
+        let furnish = || -> Result<(Record, Cgroups), RecordError> {
+            let mut record = Record::create()?;
+            let cgroups = Cgroups::new(&name_of(record.id()));
+            for folder in cgroups.folders() {
+                record.add_cgroup(&folder)?;
+            }
+            Ok((record, cgroups))
+        };
+        match furnish() {
+            Ok((record, cgroups)) => {
+                self.record = Some(record);
+                self.cgroups = Some(cgroups);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what outlives this process if it is killed will not be found");
+            }
+        }
+    }
+
+    /// The cgroup of a child, which it then enters.
+    fn cgroup(
+        &self,
+        spec: &CommandSpec,
+        legacy: &mut Legacy,
+        unenforced: &mut Vec<String>,
+    ) -> io::Result<Option<Cgroup>> {
+        let max_memory = spec.limits.max_memory;
+        let held_alone = "max_memory holds each process by itself, not its descendants with it";
+        let Some(cgroups) = &self.cgroups else {
+            if max_memory.is_some() {
+                unenforced.push(held_alone.to_owned());
+            }
+            return Ok(None);
+        };
+        let cgroup = cgroups.create(&self.count.to_string(), max_memory);
+        if let Some(reason) = cgroup.why_not_held() {
+            unenforced.push(format!("{held_alone}: {reason}"));
+        }
+        if let Some(reason) = cgroup.why_no_tree() {
+            tracing::debug!(node = %spec.label, %reason, "descendants are killed by their group only");
+        }
+        for procs in cgroup.procs()? {
+            legacy.limits.enter(procs);
+        }
+        Ok(Some(cgroup))
+    }
+
+    /// Sees to it that the descendants of a program that knows nothing of its parent end with this
+    /// process. Where that cannot be, they are left to the next sweep.
+    fn watch_over(&mut self, cgroup: Option<&Cgroup>) {
+        let Some(folder) = cgroup.and_then(Cgroup::kill_folder).and_then(Path::parent) else {
+            return;
+        };
+        if self.sentinel.is_none() {
+            match Sentinel::start(folder) {
+                Ok(sentinel) => self.sentinel = Some(sentinel),
+                Err(error) => tracing::debug!(%error, "no sentinel"),
+            }
+        }
+    }
+}

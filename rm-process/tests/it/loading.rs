@@ -1,0 +1,127 @@
+//! Processes that load, and tell of it.
+
+use std::time::Duration;
+
+use rm_process::{
+    Connection, ExitReason, Incoming, NodeProcess, ProcessError, ProcessStatus, Progress,
+};
+
+use crate::support::{child, manager, sh, soon};
+
+async fn puppet() -> (NodeProcess, Connection<String, String>) {
+    let mut spec = child("puppet");
+    spec.init_timeout = Duration::from_secs(3600);
+    manager().spawn(spec).await.expect("a child that connects")
+}
+
+async fn order(connection: &mut Connection<String, String>, order: &str) {
+    connection.send(&order.to_owned()).await.expect("a child that reads");
+    let answer = soon(connection.recv()).await.expect("a child that answers");
+    assert_eq!(answer.as_deref(), Some(order));
+}
+
+#[tokio::test]
+async fn what_a_child_tells_of_itself_becomes_its_status() {
+    let (process, mut connection) = puppet().await;
+    assert_eq!(process.status(), ProcessStatus::Idle);
+    order(&mut connection, "progress half").await;
+    assert_eq!(process.status(), ProcessStatus::Initializing);
+    let expected = Progress { fraction: 0.5, message: "half".to_owned() };
+    assert_eq!(process.failure_report().last_progress, Some(expected));
+    order(&mut connection, "ready").await;
+    assert_eq!(process.status(), ProcessStatus::Ready);
+    order(&mut connection, "begin 7").await;
+    assert_eq!(process.status(), ProcessStatus::Processing);
+    assert_eq!(process.failure_report().end.item.map(|item| item.item), Some(7));
+    order(&mut connection, "end").await;
+    assert_eq!(process.status(), ProcessStatus::Ready);
+    order(&mut connection, "fail no memory left on the device").await;
+    let status = ProcessStatus::Error("no memory left on the device".to_owned());
+    assert_eq!(process.status(), status);
+    soon(process.terminate(Duration::from_secs(3600))).await;
+    assert_eq!(process.status(), ProcessStatus::Stopped);
+}
+
+#[tokio::test]
+async fn a_receiver_gives_what_a_child_tells_of_itself_in_order_with_its_values() {
+    let (_process, connection) = puppet().await;
+    let (sender, mut receiver) = connection.split();
+    for order in ["progress one", "ready"] {
+        sender.send(&order.to_owned()).await.unwrap();
+    }
+    let progress = Progress { fraction: 0.5, message: "one".to_owned() };
+    for expected in [
+        Incoming::Progress(progress),
+        Incoming::Value("progress one".to_owned()),
+        Incoming::Ready,
+        Incoming::Value("ready".to_owned()),
+    ] {
+        assert_eq!(soon(receiver.next()).await.unwrap(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn the_item_in_work_at_a_crash_is_in_the_report() {
+    let (process, mut connection) = puppet().await;
+    order(&mut connection, "begin 41").await;
+    order(&mut connection, "end").await;
+    order(&mut connection, "begin 42").await;
+    connection.send(&"abort".to_owned()).await.unwrap();
+    let exit = soon(process.exited()).await;
+    assert_eq!(exit.signal_name(), Some("SIGABRT"));
+    let report = process.failure_report();
+    assert_eq!(report.end.item.map(|item| item.item), Some(42));
+    assert!(report.to_string().contains("; item 42 was in work for "), "{report}");
+}
+
+#[tokio::test]
+async fn a_child_that_stops_telling_of_progress_is_killed_and_its_last_word_is_told() {
+    let mut spec = child("puppet");
+    spec.init_timeout = Duration::from_millis(300);
+    let (process, mut connection) = manager().spawn::<String, String>(spec).await.unwrap();
+    order(&mut connection, "progress loading the weights").await;
+    let exit = soon(process.exited()).await;
+    assert_eq!(exit.reason, ExitReason::Timeout);
+    let report = process.failure_report().to_string();
+    assert!(report.contains("300ms"), "{report}");
+    assert!(report.contains("loading the weights"), "{report}");
+}
+
+#[tokio::test]
+async fn a_child_that_never_gets_ready_is_killed_at_the_absolute_limit_whatever_it_tells() {
+    let mut spec = child("puppet");
+    spec.init_timeout = Duration::from_secs(3600);
+    spec.init_limit = Duration::from_millis(500);
+    let (process, connection) = manager().spawn::<String, String>(spec).await.unwrap();
+    let (sender, mut receiver) = connection.split();
+    let tells = async {
+        while sender.send(&"progress more".to_owned()).await.is_ok() {
+            if !matches!(receiver.next().await, Ok(Some(_))) {
+                break;
+            }
+        }
+    };
+    soon(tells).await;
+    assert_eq!(soon(process.exited()).await.reason, ExitReason::Timeout);
+}
+
+#[tokio::test]
+async fn who_waits_for_readiness_learns_of_each_way_to_miss_it() {
+    let manager = manager();
+    let mut silent = child("deaf");
+    silent.init_timeout = Duration::from_millis(300);
+    let error = soon(manager.spawn_ready(silent)).await.unwrap_err();
+    assert!(matches!(error, ProcessError::InitTimeout { .. }), "{error}");
+
+    let error = soon(manager.spawn_ready(child("gives-up"))).await.unwrap_err();
+    assert!(matches!(error, ProcessError::InitFailed { .. }), "{error}");
+    assert_eq!(error.to_string(), "gives-up cannot get ready: no model at models/large");
+
+    let error = soon(manager.spawn_ready(sh("exit 3"))).await.unwrap_err();
+    assert!(matches!(error, ProcessError::EarlyExit { .. }), "{error}");
+
+    let process = soon(manager.spawn_ready(child("gets-ready"))).await.unwrap();
+    assert_eq!(process.status(), ProcessStatus::Ready);
+    let exit = soon(process.terminate(Duration::from_secs(3600))).await;
+    assert_eq!(exit.code, Some(0));
+}
