@@ -349,12 +349,10 @@ fn watch_parent(pidfd: &OwnedFd, cgroup: Option<&File>) {
 /// The switch by which everything in this process's own cgroup is killed.
 fn own_cgroup() -> Option<File> {
     let folder = std::env::var_os(CGROUP_ENV)?;
-    // The variable may have come down to a descendant of the process that is meant, and who that is
-    // knows only the kernel: the process whose group is led by it.
-    let members = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = members.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let name = Path::new(own).file_name()?;
-    if Path::new(&folder).file_name() != Some(name) {
+    // The variable may have come down to a descendant of the process that is meant. Only that has the
+    // control channel, open since before its program began.
+    let (control, _) = parse_control(&std::env::var(CONTROL_FD_ENV).ok()?)?;
+    if !sys::is_open(control.0, (control.1, FileType::Socket)) {
         return None;
     }
     OpenOptions::new().write(true).open(Path::new(&folder).join("cgroup.kill")).ok()

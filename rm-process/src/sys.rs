@@ -139,6 +139,17 @@ pub(crate) fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, FileType)> {
     Ok((stat.st_ino, FileType::from_raw_mode(stat.st_mode)))
 }
 
+/// Whether descriptor `fd` is open and is the file of that inode and type.
+pub(crate) fn is_open(fd: RawFd, expected: (u64, FileType)) -> bool {
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: the number is not -1, and the borrow ends with this function, which only asks fstat;
+    // that says so (EBADF) if no such descriptor is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    identity(borrowed).is_ok_and(|found| found == expected)
+}
+
 /// Takes ownership of descriptor `fd` if it is the file of type `kind` with that inode, and makes it
 /// close-on-exec.
 ///

@@ -95,3 +95,6 @@ impl Evidence<'_> {
             .then_some(Limit::OpenFiles)
     }
 }
+
+#[cfg(test)]
+mod tests;

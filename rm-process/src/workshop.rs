@@ -138,7 +138,16 @@ impl Tools {
         self.furnish();
         let mut unenforced = Vec::new();
         self.count += 1;
-        let cgroup = self.cgroup(spec, &mut legacy, &mut unenforced)?;
+        let cgroup = self.cgroup(spec, &mut unenforced);
+        let doors = cgroup.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default();
+        // Entering a cgroup takes the kernel some 10 ms. A program that knows nothing of its parent may
+        // start others as soon as it runs, so it enters before; one that introduces itself first is
+        // moved while it starts. Memory counts where it was when it was taken.
+        let enters_by_itself = announcement.is_none() || spec.limits.max_memory.is_some();
+        let mut doors = Some(doors);
+        if enters_by_itself {
+            doors.take().into_iter().flatten().for_each(|door| legacy.limits.enter(door));
+        }
         if announcement.is_none() {
             self.watch_over(cgroup.as_ref());
         }
@@ -153,6 +162,10 @@ impl Tools {
         // The parent's copies of what the child inherits close here.
         drop(command);
         let leader = Leader::new(child, cgroup, forked_from, Arc::clone(&self.tenancy))?;
+        for door in doors.into_iter().flatten() {
+            // The number is surely the child's, which is not reaped. If it is dead, this fails.
+            let _ = rustix::io::write(&door, leader.pid().to_string().as_bytes());
+        }
         Ok(Started { leader, unenforced })
     }
 
@@ -186,20 +199,15 @@ impl Tools {
         }
     }
 
-    /// The cgroup of a child, which it then enters.
-    fn cgroup(
-        &self,
-        spec: &CommandSpec,
-        legacy: &mut Legacy,
-        unenforced: &mut Vec<String>,
-    ) -> io::Result<Option<Cgroup>> {
+    /// The cgroup of a child.
+    fn cgroup(&self, spec: &CommandSpec, unenforced: &mut Vec<String>) -> Option<Cgroup> {
         let max_memory = spec.limits.max_memory;
         let held_alone = "max_memory holds each process by itself, not its descendants with it";
         let Some(cgroups) = &self.cgroups else {
             if max_memory.is_some() {
                 unenforced.push(held_alone.to_owned());
             }
-            return Ok(None);
+            return None;
         };
         let cgroup = cgroups.create(&self.count.to_string(), max_memory);
         if let Some(reason) = cgroup.why_not_held() {
@@ -208,10 +216,7 @@ impl Tools {
         if let Some(reason) = cgroup.why_no_tree() {
             tracing::debug!(node = %spec.label, %reason, "descendants are killed by their group only");
         }
-        for procs in cgroup.procs()? {
-            legacy.limits.enter(procs);
-        }
-        Ok(Some(cgroup))
+        Some(cgroup)
     }
 
     /// Sees to it that the descendants of a program that knows nothing of its parent end with this

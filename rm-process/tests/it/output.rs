@@ -8,7 +8,8 @@ use crate::support::{Stranger, child, manager, sh, soon, wrote};
 async fn a_child_that_prints_without_end_neither_blocks_nor_is_kept_whole() {
     let spec = child("shout");
     let (process, mut connection) = manager().spawn::<u64, u64>(spec).await.unwrap();
-    let bytes = 256 << 20;
+    // A gigabyte over both streams.
+    let bytes = 512 << 20;
     connection.send(&bytes).await.unwrap();
     assert_eq!(soon(connection.recv()).await.unwrap(), Some(bytes));
     let exit = soon(process.exited()).await;
