@@ -215,7 +215,7 @@ impl Core {
         *lock(&self.channels) = (Vec::new(), Vec::new());
         // First, so that who waits for the end may start another process in its place.
         *lock(&self.slot) = None;
-        self.manager.note_exit(self.pid, &exit);
+        self.manager.note_exit(self.pid, self, &exit);
         self.exit.send_replace(Some(exit.clone()));
         lock(&self.keeps).clear();
         let handlers = lock(&self.handlers).take();

@@ -229,7 +229,8 @@ impl ProcessManager {
     }
 
     /// Ends every process of a session within `grace`, all of them together, and waits for their
-    /// ends; see [`NodeProcess::terminate`]. The ends come with the processes' numbers.
+    /// ends, which come with the processes' numbers; see [`NodeProcess::terminate`]. One that is
+    /// still being started is not among them.
     pub async fn terminate_session(
         &self,
         session_id: &str,
@@ -293,8 +294,16 @@ impl ProcessManager {
         }
     }
 
-    pub(crate) fn note_exit(&self, pid: u32, exit: &ExitStatus) {
-        self.shared.table().entries.insert(pid, Entry::Ended(exit.clone()));
+    pub(crate) fn note_exit(&self, pid: u32, core: &Core, exit: &ExitStatus) {
+        let mut table = self.shared.table();
+        // The number is free since the process was reaped, and may be another's by now.
+        let is_taken = match table.entries.get(&pid) {
+            Some(Entry::Living(other)) => !std::ptr::eq(other.as_ptr(), core),
+            Some(Entry::Ended(_)) | None => false,
+        };
+        if !is_taken {
+            table.entries.insert(pid, Entry::Ended(exit.clone()));
+        }
     }
 
     /// Has what is left of a process removed in the background.

@@ -49,6 +49,8 @@ pub(crate) struct Workshop {
     /// Taken when this is dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// The process that has the thread; a fork of it has not.
+    process: u32,
     /// Its sender goes with the thread.
     ended: watch::Receiver<()>,
 }
@@ -67,7 +69,8 @@ impl Workshop {
             drop(tools);
             drop(running);
         })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), ended })
+        let process = std::process::id();
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), process, ended })
     }
 
     /// Asks for something.
@@ -87,7 +90,9 @@ impl Workshop {
 impl Drop for Workshop {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take()
+            && self.process == std::process::id()
+        {
             // Its panic was reported where it happened.
             let _ = thread.join();
         }
