@@ -15,10 +15,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Mutex;
 
-use crate::process::Core;
 use crate::protocol::{
     DEFAULT_MAX_FRAME, Down, FrameDecoder, FrameError, Progress, Up, encode_frame,
 };
+use crate::supervision::Core;
 
 pub(crate) const READ_BUFFER: usize = 16 * 1024;
 

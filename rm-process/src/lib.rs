@@ -91,6 +91,7 @@ mod process;
 mod restart;
 mod state;
 mod status;
+mod supervision;
 
 pub mod diagnosis;
 mod exit;

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use crate::exit::ExitStatus;
 use crate::leader::Reaped;
 use crate::output::{self, Source};
-use crate::process::Core;
 use crate::report::End;
 use crate::state::Event;
+use crate::supervision::Core;
 use crate::sys;
 
 /// The task that watches one process.

@@ -15,9 +15,9 @@ use crate::error::Tail;
 use crate::exit::ExitStatus;
 use crate::leader::Reaped;
 use crate::page::{self, ItemInWork};
-use crate::process::{Core, memory_of};
 use crate::protocol::Progress;
 use crate::status::ProcessStatus;
+use crate::supervision::{Core, memory_of};
 use crate::verdict::{Evidence, Verdict};
 
 /// What is known about a process that failed. Its `Display` is for a person.

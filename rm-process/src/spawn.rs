@@ -24,9 +24,10 @@ use crate::exit::ExitStatus;
 use crate::handshake::{HandshakeError, Hello};
 use crate::limits::Limit;
 use crate::page::StatusPage;
-use crate::process::{Core, NodeProcess, Watched};
+use crate::process::NodeProcess;
 use crate::protocol::FrameError;
 use crate::state::Event;
+use crate::supervision::{Core, Watched};
 use crate::sys::{self, Legacy};
 use crate::workshop::{Job, Started, Workshop};
 

@@ -15,9 +15,9 @@ use crate::command::CommandSpec;
 use crate::identity::{RUNTIME_ENV, marker_of, name_of};
 use crate::leader::Leader;
 use crate::orphans;
-use crate::process::memory_of;
 use crate::record::{Record, RecordError};
 use crate::sentinel::Sentinel;
+use crate::supervision::memory_of;
 use crate::sys::{self, Legacy};
 
 /// What the thread is asked for.
