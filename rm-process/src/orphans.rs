@@ -27,13 +27,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rm_core::RuntimeId;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::cgroup;
-use rm_core::RuntimeId;
-
 use crate::identity::{ProcessStat, name_of, runtimes_of};
 use crate::record::{self, Contents, RecordError};
 

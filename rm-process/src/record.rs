@@ -30,10 +30,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rm_core::RuntimeId;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
-
-use rm_core::RuntimeId;
 
 use crate::identity::{Owner, random_id};
 
