@@ -20,7 +20,7 @@ mod child;
 mod own;
 mod tree;
 
-pub use child::Cgroup;
+pub use child::{Birthplace, Cgroup};
 use own::Own;
 pub use tree::remove_dead;
 

@@ -3,16 +3,17 @@
 //! Main type: [`CommandSpec`]. It describes; starting is done by
 //! [`ProcessManager`](crate::ProcessManager).
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::child::{CGROUP_ENV, CONTROL_FD_ENV};
 use crate::error::ProcessError;
 use crate::identity::RUNTIME_ENV;
+use crate::launch::Program;
 use crate::limits::Limits;
 
 /// Variables that a child gets from its parent even if [`CommandSpec::env_clear`] is set: what
@@ -133,45 +134,35 @@ impl CommandSpec {
         words.join(" ")
     }
 
-    /// The command as std takes it. `announcement` tells the child its control channel, `marker` the
-    /// runtimes that it belongs to, and `cgroup` the folder by which its tree can be killed.
-    pub(crate) fn to_command(
+    /// The program with all that the child gets. `announcement` tells it its control channel,
+    /// `marker` the runtimes that it belongs to, and `cgroup` the folder by which its tree can be
+    /// killed.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub(crate) fn to_program(
         &self,
-        announcement: Option<String>,
+        announcement: Option<&str>,
         marker: Option<&str>,
         cgroup: Option<&Path>,
-    ) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        if self.env_clear {
-            command.env_clear();
-            command.envs(std::env::vars_os().filter(|(name, _)| is_base(name)));
-        }
+    ) -> io::Result<Program> {
+        let inherited = std::env::vars_os().filter(|(name, _)| !self.env_clear || is_base(name));
+        let mut env: BTreeMap<_, _> = inherited.collect();
         for name in &self.env_remove {
-            command.env_remove(name);
+            env.remove(name);
         }
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        if let Some(directory) = &self.working_directory {
-            command.current_dir(directory);
-        }
+        env.extend(self.env.iter().cloned());
         // This process may be a child itself; what is its own is not meant for its children.
         let own: [(&str, Option<&OsStr>); 3] = [
-            (CONTROL_FD_ENV, announcement.as_deref().map(OsStr::new)),
+            (CONTROL_FD_ENV, announcement.map(OsStr::new)),
             (RUNTIME_ENV, marker.map(OsStr::new)),
             (CGROUP_ENV, cgroup.map(Path::as_os_str)),
         ];
         for (name, value) in own {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
+            env.remove(OsStr::new(name));
+            env.extend(value.map(|value| (name.into(), value.to_owned())));
         }
-        command
+        Program::new(&self.program, &self.args, env, self.working_directory.as_deref())
     }
 
     /// Whether it can be right.

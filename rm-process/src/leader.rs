@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -13,6 +13,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use crate::cgroup::Cgroup;
 use crate::report::PeakMemory;
 use crate::sys::{self, Usage};
+
+/// The reading ends of a child's standard output and standard error.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
 
 /// By how much a peak has to be above what the parent had in RAM to be the child's own: the parent's
 /// threads allocate meanwhile, and the kernel counts per processor.
@@ -30,11 +37,11 @@ const PEAK_MARGIN: u64 = 8 << 20;
 pub(crate) struct Leader {
     pidfd: OwnedFd,
     pid: Pid,
-    streams: Option<(ChildStdout, ChildStderr)>,
+    output: Option<Output>,
     /// Where it and all its descendants are, where this machine allows that.
     cgroup: Option<Cgroup>,
-    /// What this process had in RAM when it was forked, in bytes: the operating system counts that
-    /// into the child's peak.
+    /// The most that this process had had in RAM when the child was born, in bytes: the operating
+    /// system counts that into the child's peak.
     forked_from: u64,
     /// Says that the runtime has somebody to be kept for.
     tenancy: Option<Arc<()>>,
@@ -59,24 +66,24 @@ pub(crate) struct Reaped {
 }
 
 impl Leader {
-    /// Takes charge of a child that was spawned as the leader of a group of its own, with its
-    /// output piped. If that fails, the child is killed.
+    /// Takes charge of a child that was started as the leader of a group of its own. If that fails,
+    /// the child is killed.
     pub(crate) fn new(
-        mut child: Child,
+        pid: Pid,
+        output: Output,
         cgroup: Option<Cgroup>,
         forked_from: u64,
         tenancy: Arc<()>,
     ) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => {
-                let streams = child.stdout.take().zip(child.stderr.take());
-                let tenancy = Some(tenancy);
-                Ok(Self { pidfd, pid, streams, cgroup, forked_from, tenancy, reaped: false })
+                let (output, tenancy) = (Some(output), Some(tenancy));
+                Ok(Self { pidfd, pid, output, cgroup, forked_from, tenancy, reaped: false })
             }
             Err(error) => {
-                child.kill()?;
-                child.wait()?;
+                // The number is surely its, because it is not reaped.
+                let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                sys::wait(pid);
                 Err(error.into())
             }
         }
@@ -118,14 +125,17 @@ impl Leader {
         if self.reaped {
             return Reaped::default();
         }
+        // Writing to a cgroup's switch waits for everybody who moves a process at that moment, so it
+        // is done only where somebody is left.
+        let empty = self.cgroup.take_if(|cgroup| !cgroup.is_populated());
         self.signal(Signal::KILL);
+        let cgroup = self.cgroup.take().or(empty);
         let waited = sys::wait(self.pid);
         self.reaped = true;
         self.tenancy = None;
         let usage = waited.map(|(_, usage)| usage).unwrap_or_default();
         let bytes = usage.peak_memory;
         let is_bound = bytes <= self.forked_from.saturating_add(PEAK_MARGIN);
-        let cgroup = self.cgroup.take();
         if let Some(cgroup) = cgroup.as_ref().filter(|cgroup| !cgroup.has_kill()) {
             // Who does not die in time is left to the sweep.
             let _ = cgroup.kill();
@@ -141,8 +151,8 @@ impl Leader {
     }
 
     /// Takes its standard output and standard error.
-    pub(crate) fn take_streams(&mut self) -> Option<(ChildStdout, ChildStderr)> {
-        self.streams.take()
+    pub(crate) fn take_output(&mut self) -> Option<Output> {
+        self.output.take()
     }
 
     pub(crate) fn pid(&self) -> u32 {

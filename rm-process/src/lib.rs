@@ -79,6 +79,7 @@ mod orphans;
 mod record;
 mod sentinel;
 
+mod launch;
 mod page;
 mod spawn;
 mod sys;

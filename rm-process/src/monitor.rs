@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::exit::ExitStatus;
-use crate::leader::Reaped;
+use crate::leader::{Output, Reaped};
 use crate::output::{self, Source};
 use crate::report::End;
 use crate::state::Event;
@@ -33,13 +33,13 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// Starts to watch.
     pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
-        let (pidfd, streams) = {
+        let (pidfd, output) = {
             let mut leader = core.leader();
-            (sys::awaitable(leader.clone_pidfd()?)?, leader.take_streams())
+            (sys::awaitable(leader.clone_pidfd()?)?, leader.take_output())
         };
-        let (stdout, stderr) = streams.expect("both streams were asked to be piped");
-        let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
-        let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+        let Output { stdout, stderr } = output.expect("there is one monitor");
+        let stdout = pipe::Receiver::from_owned_fd(stdout)?;
+        let stderr = pipe::Receiver::from_owned_fd(stderr)?;
         let dead = watch::Sender::new(false);
         let drain = |pipe, capture: &Arc<output::Capture>, stream| {
             let (node, session) = (core.spec.label.clone(), core.spec.session_id.clone());

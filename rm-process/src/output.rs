@@ -15,7 +15,7 @@ pub(crate) const KEPT: usize = 64 * 1024;
 /// Longest piece of a line in one log event; what is longer goes into several.
 const MAX_LINE: usize = 8 * 1024;
 
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 16 * 1024;
 
 /// Most bytes that are read after the child's end: what can lie in a pipe whose size an
 /// unprivileged process has raised to the maximum.

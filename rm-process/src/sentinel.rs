@@ -4,15 +4,18 @@
 //! all processes in it at once, even while they fork. It does not make the cgroup; what it cannot
 //! do is left to the sweep of [`orphans`](crate::orphans).
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::sys;
+use crate::launch::Program;
+use crate::sys::{self, Launch, Legacy};
 
 /// Reads until the parent is gone, kills, and removes the cgroup with all that is below it.
 ///
@@ -44,8 +47,11 @@ done
 /// and does not get the kernel's signal when the parent dies.
 #[derive(Debug)]
 pub struct Sentinel {
-    child: Child,
+    pid: Pid,
     pidfd: OwnedFd,
+    /// The end of the pipe that it waits at.
+    #[expect(dead_code, reason = "the kernel closes it when this process dies")]
+    lifeline: OwnedFd,
     /// The process that started it; a fork of that has a copy of this, and no right to it.
     parent: u32,
 }
@@ -58,25 +64,26 @@ impl Sentinel {
     /// `cgroup.kill`. What is left by a runtime without a sentinel is found by the next sweep.
     pub fn start(folder: &Path) -> io::Result<Self> {
         std::fs::metadata(folder.join("cgroup.kill"))?;
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", SCRIPT, "sentinel"])
-            .arg(folder)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .current_dir("/")
-            // What is sent to the group of the parent, such as by a terminal, is not meant for it.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        sys::prepare_apart(&mut command);
-        let mut child = command.spawn()?;
-        match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { child, pidfd, parent: std::process::id() }),
+        let args = ["-c", SCRIPT, "sentinel"].map(OsString::from);
+        let args: Vec<_> = args.into_iter().chain([folder.into()]).collect();
+        let env = BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]);
+        let program = Program::new(OsStr::new("/bin/sh"), &args, env, Some(Path::new("/")))?;
+        let (input, lifeline) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let input = sys::apart(input)?;
+        let null = sys::apart(OpenOptions::new().write(true).open("/dev/null")?.into())?;
+        let pid = sys::launch(&Launch {
+            program: &program,
+            streams: [input.as_fd(), null.as_fd(), null.as_fd()],
+            legacy: &Legacy::default(),
+            dies_with_parent: false,
+            birthplace: None,
+        })?;
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Self { pid, pidfd, lifeline, parent: std::process::id() }),
             Err(error) => {
-                child.kill()?;
-                child.wait()?;
+                // The number is surely its, because it is not reaped.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                sys::wait(pid);
                 Err(error.into())
             }
         }
@@ -88,10 +95,9 @@ impl Drop for Sentinel {
         if std::process::id() != self.parent {
             return;
         }
-        // Before the pipe closes with `child`, so that it does not do its work.
+        // Before the pipe closes, so that it does not do its work.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        // `Child::wait` would close the pipe first, which is too late to matter.
-        let _ = self.child.wait();
+        sys::wait(self.pid);
     }
 }
 
@@ -100,6 +106,7 @@ mod tests {
     use std::fs;
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
 
     use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -162,7 +169,7 @@ mod tests {
     fn be_a_parent() {
         let Some(folder) = std::env::var_os(CGROUP_ENV) else { return };
         let sentinel = Sentinel::start(folder.as_ref()).unwrap();
-        println!("\nready {}", sentinel.child.id());
+        println!("\nready {}", sentinel.pid.as_raw_pid().unsigned_abs());
         std::io::stdin().read_line(&mut String::new()).unwrap();
     }
 
@@ -211,7 +218,7 @@ mod tests {
         let mut inside = cgroup.start("inner");
         for _ in 0..20 {
             let sentinel = Sentinel::start(&cgroup.0).unwrap();
-            let pid = sentinel.child.id();
+            let pid = sentinel.pid.as_raw_pid().unsigned_abs();
             drop(sentinel);
             assert!(!Path::new(&format!("/proc/{pid}")).exists());
         }

@@ -385,9 +385,7 @@ struct Inherited {
 
 impl Inherited {
     fn new(file: OwnedFd) -> io::Result<Self> {
-        // Above the standard streams, which the child replaces: this process may have closed its
-        // own, and then the file has one of their numbers.
-        let descriptor = rustix::io::fcntl_dupfd_cloexec(&file, 3)?;
+        let descriptor = sys::apart(file)?;
         let (inode, _) = sys::identity(descriptor.as_fd())?;
         let name = (descriptor.as_raw_fd(), inode);
         Ok(Self { descriptor, name })

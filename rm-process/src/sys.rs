@@ -1,25 +1,31 @@
-//! The few things that Rust's type system cannot check: what runs between fork and exec, how a
-//! child is waited for with its usage, and descriptors whose owner it does not see.
+//! The few things that Rust's type system cannot check: how a child is born and what it does before
+//! its program begins, how it is waited for with its usage, and descriptors whose owner it does not
+//! see.
 //!
-//! Main functions: [`prepare`], [`wait`], [`awaitable`] and [`take_inherited`]. The crate's other
+//! Main functions: [`launch`], [`wait`], [`awaitable`] and [`take_inherited`]. The crate's other
 //! unsafe code is in `page`.
 
 #![allow(unsafe_code, reason = "one of the two files of the crate that may hold unsafe code")]
 
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::fs::FileType;
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::cgroup::Birthplace;
+use crate::launch::Program;
 use crate::limits::Prepared;
 
 /// What a child keeps of its parent's, and what it is made to be before its program begins.
@@ -31,36 +37,286 @@ pub(crate) struct Legacy {
     pub(crate) limits: Prepared,
 }
 
-/// Makes `command` start a child that inherits nothing but its standard streams and what `legacy`
-/// names, and that the kernel kills when the thread that spawns it ends.
-pub(crate) fn prepare(command: &mut Command, legacy: Legacy) {
-    let parent = rustix::process::getpid();
-    let between_fork_and_exec = move || before_exec(parent, &legacy);
-    // SAFETY: after fork in a program with threads, only async-signal-safe functions may run.
-    // `before_exec` makes plain system calls through rustix and `syscall`, and makes its errors
-    // from error numbers: it takes no lock, allocates nothing and cannot panic. It uses what the
-    // closure owns, which the fork copied.
-    unsafe { command.pre_exec(between_fork_and_exec) };
+/// How a child is started.
+pub(crate) struct Launch<'a> {
+    pub(crate) program: &'a Program,
+    /// Its standard input, output and error; above the standard streams themselves.
+    pub(crate) streams: [BorrowedFd<'a>; 3],
+    pub(crate) legacy: &'a Legacy,
+    /// Whether the kernel kills it when the thread that starts it ends.
+    pub(crate) dies_with_parent: bool,
+    /// The v2 cgroup in which it is to be.
+    pub(crate) birthplace: Option<&'a Birthplace>,
 }
 
-/// Makes `command` start a process that inherits nothing but its standard streams, and outlives
-/// whoever starts it.
-pub(crate) fn prepare_apart(command: &mut Command) {
-    // SAFETY: as in `prepare`; this makes one system call and may make an error of its number.
-    unsafe { command.pre_exec(close_all_on_exec) };
+/// What a child reads while it shares its parent's memory, and where it says what went wrong.
+struct Plan<'a> {
+    launch: &'a Launch<'a>,
+    args: Vec<*const libc::c_char>,
+    env: Vec<*const libc::c_char>,
+    parent: Pid,
+    /// Whether it still has to move to its cgroup.
+    is_outside: AtomicBool,
+    /// The step that failed, above the error number; zero while none has.
+    failure: AtomicU64,
 }
 
-fn before_exec(parent: Pid, legacy: &Legacy) -> io::Result<()> {
-    close_all_on_exec()?;
+/// What a child does before its program begins, for errors.
+const STEPS: [&str; 7] = [
+    "close what it is not to inherit",
+    "lead a process group",
+    "be tied to its parent",
+    "take its standard streams",
+    "change to its working directory",
+    "take its limits",
+    "reset its signals",
+];
+
+/// Stack of a child until its program begins, in bytes. It makes no deep calls there.
+const CHILD_STACK: usize = 64 * 1024;
+
+/// Starts a child: without a copy of this process's memory, which would take some 50 ms for each
+/// gigabyte, and where it is asked for as a member of a cgroup, which spares the move there.
+///
+/// The child shares this process's memory until its program begins; the calling thread waits for
+/// that (vfork(2)).
+///
+/// # Errors
+/// The operating system's; one that comes from a step before the program says which.
+pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Pid> {
+    let pointers = |texts: &[CString]| {
+        let pointers = texts.iter().map(|text| text.as_ptr());
+        pointers.chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let plan = Plan {
+        launch,
+        args: pointers(&launch.program.args),
+        env: pointers(&launch.program.env),
+        parent: rustix::process::getpid(),
+        is_outside: AtomicBool::new(false),
+        failure: AtomicU64::new(0),
+    };
+    let mut stack = vec![0_u128; CHILD_STACK / size_of::<u128>()];
+    // No handler of this process may run in the child, where it would work on this memory.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let born = clone(&plan, &mut stack);
+    before.thread_set_mask()?;
+    let child = born?;
+
+    let failure = plan.failure.load(Ordering::Relaxed);
+    if failure == 0 {
+        return Ok(child);
+    }
+    wait(child);
+    let error = io::Error::from_raw_os_error((failure & u64::from(u32::MAX)) as i32);
+    // Above them all is the program itself, whose error speaks for itself.
+    match STEPS.get((failure >> 32) as usize - 1) {
+        Some(step) => Err(io::Error::new(error.kind(), format!("it cannot {step}: {error}"))),
+        None => Err(error),
+    }
+}
+
+fn clone(plan: &Plan<'_>, stack: &mut [u128]) -> io::Result<Pid> {
+    if let Some(birthplace) = plan.launch.birthplace {
+        if let Some(child) = clone_into(birthplace.folder.as_fd(), plan, stack) {
+            return Ok(child);
+        }
+        // The kernel or a sandbox has not this call.
+        plan.is_outside.store(true, Ordering::Relaxed);
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let data = std::ptr::from_ref(plan).cast_mut().cast();
+    let top = stack.as_mut_ptr_range().end.cast();
+    // SAFETY: `become_program` runs on a stack of its own, whose end is aligned and which nobody
+    // else uses; `plan` outlives it, because CLONE_VFORK suspends this thread until the child has
+    // executed its program or exited. What it may do in memory that it shares is proven there.
+    let pid = unsafe { libc::clone(become_program, top, flags, data) };
+    match Pid::from_raw(pid) {
+        Some(pid) if pid.as_raw_pid() > 0 => Ok(pid),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// clone3(2) into a cgroup, which glibc does not offer.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn clone_into(cgroup: BorrowedFd<'_>, plan: &Plan<'_>, stack: &mut [u128]) -> Option<Pid> {
+    /// The flag of linux/sched.h.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+    /// `struct clone_args` of linux/sched.h in its third size.
+    #[repr(C, align(8))]
+    #[derive(Default)]
+    struct CloneArgs {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+        cgroup: u64,
+    }
+
+    let flags = u64::try_from(libc::CLONE_VM | libc::CLONE_VFORK).ok()?;
+    let args = CloneArgs {
+        flags: flags | CLONE_INTO_CGROUP,
+        exit_signal: u64::try_from(libc::SIGCHLD).ok()?,
+        stack: stack.as_mut_ptr() as u64,
+        stack_size: size_of_val(stack) as u64,
+        cgroup: u64::try_from(cgroup.as_raw_fd()).ok()?,
+        ..CloneArgs::default()
+    };
+    let data: *mut libc::c_void = std::ptr::from_ref(plan).cast_mut().cast();
+    let child: extern "C" fn(*mut libc::c_void) -> libc::c_int = become_program;
+    let result: i64;
+    // SAFETY: the system call returns twice. The parent goes on behind the block with the result;
+    // the registers that the kernel overwrites are declared. The child, for which the result is
+    // zero, has the stack given, whose end is aligned as a call wants it, calls `become_program`
+    // there and does not come back from it. As for `libc::clone` above, `plan` outlives that.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") data,
+            in("r13") child,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk 1",
+            "2:",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") &raw const args => result,
+            in("x1") size_of::<CloneArgs>(),
+            in("x20") data,
+            in("x21") child,
+        );
+    }
+    Pid::from_raw(i32::try_from(result).ok().filter(|pid| *pid > 0)?)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn clone_into(_: BorrowedFd<'_>, _: &Plan<'_>, _: &mut [u128]) -> Option<Pid> {
+    None
+}
+
+/// The child, until its program begins.
+///
+/// # What it may do
+/// It shares memory with its parent, whose other threads go on, and has its own stack, descriptors,
+/// working directory and signal handlers. It makes plain system calls through rustix and libc, and
+/// makes its errors from error numbers: it takes no lock, allocates nothing, cannot panic, and
+/// writes nothing but its stack, the thread's `errno` (its parent's thread is suspended) and the one
+/// atomic number by which it says what went wrong.
+extern "C" fn become_program(data: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: it is the plan that `clone` and `clone_into` have passed on, which they keep until
+    // this has ended.
+    let plan = unsafe { &*data.cast::<Plan<'_>>() };
+    let (step, error) = match before_exec(plan) {
+        Err((step, error)) => (step, error),
+        Ok(()) => {
+            let path = plan.launch.program.path.as_ptr();
+            // SAFETY: the path and each text in both lists end in a zero byte, both lists end in
+            // a null pointer, and all live as long as the plan.
+            unsafe { libc::execve(path, plan.args.as_ptr(), plan.env.as_ptr()) };
+            (STEPS.len(), io::Error::last_os_error())
+        }
+    };
+    let error = error.raw_os_error().unwrap_or(libc::EINVAL).unsigned_abs();
+    let failure = ((step as u64 + 1) << 32) | u64::from(error);
+    plan.failure.store(failure, Ordering::Relaxed);
+    // SAFETY: ends the child, without the handlers that exit(3) runs, which are its parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// What comes before the program. An error comes with the number of its step in [`STEPS`].
+fn before_exec(plan: &Plan<'_>) -> Result<(), (usize, io::Error)> {
+    let Launch { legacy, streams, dies_with_parent, program, birthplace } = plan.launch;
+    let at = |step| move |error: Errno| (step, io::Error::from(error));
+    close_all_on_exec().map_err(|error| (0, error))?;
     for kept in &legacy.descriptors {
-        rustix::io::fcntl_setfd(kept, FdFlags::empty())?;
+        rustix::io::fcntl_setfd(kept, FdFlags::empty()).map_err(at(0))?;
     }
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // A parent that died before the line above sends no signal. Its child then has a new parent.
-    if rustix::process::getppid() != Some(parent) {
-        return Err(Errno::SRCH.into());
+    rustix::process::setpgid(None, None).map_err(at(1))?;
+    if *dies_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(2))?;
+        // A parent that died before the line above sends no signal. Its child then has a new one.
+        if rustix::process::getppid() != Some(plan.parent) {
+            return Err(at(2)(Errno::SRCH));
+        }
     }
-    legacy.limits.apply()
+    rustix::stdio::dup2_stdin(streams[0]).map_err(at(3))?;
+    rustix::stdio::dup2_stdout(streams[1]).map_err(at(3))?;
+    rustix::stdio::dup2_stderr(streams[2]).map_err(at(3))?;
+    if let Some(directory) = &program.directory {
+        rustix::process::chdir(directory.as_c_str()).map_err(at(4))?;
+    }
+    if let Some(birthplace) = birthplace.filter(|_| plan.is_outside.load(Ordering::Relaxed)) {
+        // "0" is whoever writes it.
+        rustix::io::write(&birthplace.procs, b"0").map_err(at(5))?;
+    }
+    legacy.limits.apply().map_err(|error| (5, error))?;
+    reset_signals().map_err(|error| (6, error))
+}
+
+/// Gives every signal that has a handler, and SIGPIPE, which Rust ignores, its default action, and
+/// then blocks none, so that the program begins as others do.
+fn reset_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the kernel writes one action to where one has room.
+        let found = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+        if found != 0 {
+            // One that the C library keeps for itself.
+            continue;
+        }
+        // SAFETY: sigaction(2) has filled it.
+        let mut action = unsafe { action.assume_init() };
+        let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction);
+        if has_handler || signal == libc::SIGPIPE {
+            action.sa_sigaction = libc::SIG_DFL;
+            action.sa_flags = 0;
+            // SAFETY: the default action is one for every signal; the handlers are the child's own.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+    }
+    SigSet::empty().thread_set_mask().map_err(io::Error::from)
+}
+
+/// Makes std start a child that takes these limits, for tests of the limits alone.
+#[cfg(test)]
+pub(crate) fn prepare(command: &mut std::process::Command, limits: Prepared) {
+    use std::os::unix::process::CommandExt;
+
+    let before_exec = move || {
+        close_all_on_exec()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        limits.apply()
+    };
+    // SAFETY: after a fork only async-signal-safe functions may run; these make plain system calls.
+    unsafe { command.pre_exec(before_exec) };
 }
 
 /// Marks every descriptor above the standard streams to be closed by exec, those too that some
@@ -139,6 +395,15 @@ pub(crate) fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, FileType)> {
     Ok((stat.st_ino, FileType::from_raw_mode(stat.st_mode)))
 }
 
+/// The same file by a descriptor above the standard streams, which a child replaces: this process may
+/// have closed its own, and then a new one has one of their numbers.
+pub(crate) fn apart(file: OwnedFd) -> io::Result<OwnedFd> {
+    match file.as_raw_fd() {
+        ..=2 => Ok(rustix::io::fcntl_dupfd_cloexec(&file, 3)?),
+        _ => Ok(file),
+    }
+}
+
 /// Whether descriptor `fd` is open and is the file of that inode and type.
 pub(crate) fn is_open(fd: RawFd, expected: (u64, FileType)) -> bool {
     if fd < 0 {
@@ -174,3 +439,6 @@ pub(crate) fn take_inherited(fd: RawFd, expected: (u64, FileType)) -> io::Result
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok(owned)
 }
+
+#[cfg(test)]
+mod tests;

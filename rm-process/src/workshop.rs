@@ -3,22 +3,25 @@
 //! Main type: [`Workshop`]. The kernel's parent-death signal is bound to
 //! the thread that starts a child, which is why there is one. It watches nobody.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use rustix::pipe::PipeFlags;
 use tokio::sync::{oneshot, watch};
 
 use crate::cgroup::{Cgroup, Cgroups};
 use crate::command::CommandSpec;
 use crate::identity::{RUNTIME_ENV, marker_of, name_of};
-use crate::leader::Leader;
+use crate::leader::{Leader, Output};
 use crate::orphans;
 use crate::record::{Record, RecordError};
 use crate::sentinel::Sentinel;
 use crate::supervision::memory_of;
-use crate::sys::{self, Legacy};
+use crate::sys::{self, Launch, Legacy};
 
 /// What the thread is asked for.
 #[derive(Debug)]
@@ -144,15 +147,7 @@ impl Tools {
         let mut unenforced = Vec::new();
         self.count += 1;
         let cgroup = self.cgroup(spec, &mut unenforced);
-        let doors = cgroup.as_ref().map(Cgroup::procs).transpose()?.unwrap_or_default();
-        // Entering a cgroup takes the kernel some 10 ms. A program that knows nothing of its parent may
-        // start others as soon as it runs, so it enters before; one that introduces itself first is
-        // moved while it starts. Memory counts where it was when it was taken.
-        let enters_by_itself = announcement.is_none() || spec.limits.max_memory.is_some();
-        let mut doors = Some(doors);
-        if enters_by_itself {
-            doors.take().into_iter().flatten().for_each(|door| legacy.limits.enter(door));
-        }
+        // A program that knows nothing of its parent may start others as soon as it runs.
         if announcement.is_none() {
             self.watch_over(cgroup.as_ref());
         }
@@ -160,17 +155,25 @@ impl Tools {
         let outer = std::env::var_os(RUNTIME_ENV);
         let marker = self.record.as_ref().map(|record| marker_of(record.id(), outer.as_deref()));
         let folder = cgroup.as_ref().and_then(Cgroup::kill_folder);
-        let mut command = spec.to_command(announcement, marker.as_deref(), folder);
-        sys::prepare(&mut command, legacy);
-        let forked_from = memory_of("self").map_or(0, |memory| memory.resident);
-        let child = command.spawn()?;
-        // The parent's copies of what the child inherits close here.
-        drop(command);
-        let leader = Leader::new(child, cgroup, forked_from, Arc::clone(&self.tenancy))?;
-        for door in doors.into_iter().flatten() {
-            // The number is surely the child's, which is not reaped. If it is dead, this fails.
-            let _ = rustix::io::write(&door, leader.pid().to_string().as_bytes());
+        let program = spec.to_program(announcement.as_deref(), marker.as_deref(), folder)?;
+        let mut birthplace = None;
+        if let Some(cgroup) = &cgroup {
+            birthplace = cgroup.birthplace()?;
+            cgroup.tasks()?.into_iter().for_each(|tasks| legacy.limits.enter(tasks));
         }
+        let input = sys::apart(OpenOptions::new().read(true).open("/dev/null")?.into())?;
+        let (stdout, child_stdout) = pipe()?;
+        let (stderr, child_stderr) = pipe()?;
+        let forked_from = memory_of("self").map_or(0, |memory| memory.peak);
+        let pid = sys::launch(&Launch {
+            program: &program,
+            streams: [input.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()],
+            legacy: &legacy,
+            dies_with_parent: true,
+            birthplace: birthplace.as_ref(),
+        })?;
+        let output = Output { stdout, stderr };
+        let leader = Leader::new(pid, output, cgroup, forked_from, Arc::clone(&self.tenancy))?;
         Ok(Started { leader, unenforced })
     }
 
@@ -237,4 +240,10 @@ impl Tools {
             }
         }
     }
+}
+
+/// A pipe of which a child gets the writing end.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((reader, sys::apart(writer)?))
 }

@@ -3,13 +3,14 @@
 //! Main type: [`Cgroup`]. It is made by [`Cgroups::create`](super::Cgroups::create); how trees
 //! are killed and removed is in [`tree`].
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{CgroupError, Runtime, V2, read, tree};
+use crate::sys;
 
 /// The cgroup of one child: a folder in the v2 hierarchy, one in the v1 hierarchy of the memory
 /// controller, both or none.
@@ -23,6 +24,17 @@ pub struct Cgroup {
     not_held: Option<CgroupError>,
     /// Keeps the folder that the others are in.
     _runtime: Arc<Runtime>,
+}
+
+/// A v2 cgroup for one child, open. Both descriptors are above the standard streams, which a child
+/// replaces.
+#[derive(Debug)]
+pub struct Birthplace {
+    /// In which the kernel can have a process born (Linux 5.7 and later).
+    pub folder: OwnedFd,
+    /// Its `cgroup.procs`, open for writing. Moving takes the kernel about 10 ms if nobody else did
+    /// so in the moment before: it waits until no processor is in the midst of a fork or an exit.
+    pub procs: OwnedFd,
 }
 
 impl Cgroup {
@@ -48,25 +60,29 @@ impl Cgroup {
         folders.into_iter().filter(|folder| !tree::remove_until(folder, deadline)).collect()
     }
 
-    /// Descriptors through which a child enters the cgroup, see
-    /// [`Prepared::enter`](crate::limits::Prepared::enter).
-    ///
-    /// Entering a v2 cgroup takes the kernel about 10 ms if nobody else did so in the moment
-    /// before: it waits until no processor is in the midst of a fork or an exit.
+    /// The v2 folder, for a child to be born in or else to move to.
     ///
     /// # Errors
-    /// What the kernel says on opening one.
-    pub fn procs(&self) -> io::Result<Vec<OwnedFd>> {
-        // In v1 a thread can move by itself, which does not take that wait. Between fork and exec
-        // the one thread is the process.
-        let v2 = self.v2().map(|folder| folder.join("cgroup.procs"));
-        let v1 = self.v1.as_ref().map(|folder| folder.join("tasks"));
-        let open = |path: PathBuf| {
-            let file = OpenOptions::new().write(true).open(path)?;
-            // Above the standard streams: if this process has closed its own, one of them is free.
-            Ok(rustix::io::fcntl_dupfd_cloexec(&file, 3)?)
-        };
-        v2.into_iter().chain(v1).map(open).collect()
+    /// What the kernel says on opening it.
+    pub fn birthplace(&self) -> io::Result<Option<Birthplace>> {
+        let Some(folder) = self.v2() else { return Ok(None) };
+        let procs = OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?;
+        let folder = File::open(folder)?;
+        let (folder, procs) = (sys::apart(folder.into())?, sys::apart(procs.into())?);
+        Ok(Some(Birthplace { folder, procs }))
+    }
+
+    /// The `tasks` of the v1 folder, through which a child enters it, see
+    /// [`Prepared::enter`](crate::limits::Prepared::enter).
+    ///
+    /// # Errors
+    /// What the kernel says on opening it.
+    pub fn tasks(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(folder) = &self.v1 else { return Ok(None) };
+        // A thread can move by itself, without waiting for all processors as a process has to.
+        // Before its program begins the one thread of a child is the process.
+        let tasks = OpenOptions::new().write(true).open(folder.join("tasks"))?;
+        Ok(Some(sys::apart(tasks.into())?))
     }
 
     /// Kills all processes of the tree, whatever groups and sessions they are in.
@@ -130,7 +146,6 @@ impl Cgroup {
     }
 
     /// Whether any process is alive in it.
-    #[cfg(test)]
     pub fn is_populated(&self) -> bool {
         self.folders().any(tree::is_populated)
     }

@@ -43,13 +43,14 @@ struct Shell<'a> {
 impl<'a> Shell<'a> {
     fn start(cgroup: &'a Cgroup, script: &str) -> Self {
         let mut prepared = Prepared::default();
-        for procs in cgroup.procs().expect("a new cgroup can be entered") {
+        let v2 = cgroup.birthplace().expect("a new cgroup can be entered");
+        let v1 = cgroup.tasks().expect("a new cgroup can be entered");
+        for procs in v2.map(|birthplace| birthplace.procs).into_iter().chain(v1) {
             prepared.enter(procs);
         }
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped());
-        let legacy = sys::Legacy { descriptors: Vec::new(), limits: prepared };
-        sys::prepare(&mut command, legacy);
+        sys::prepare(&mut command, prepared);
         Self { child: command.spawn().expect("sh is there"), cgroup }
     }
 
@@ -268,7 +269,7 @@ fn where_nothing_is_mounted_the_reasons_are_given() {
     assert_eq!(text, "no v2 hierarchy of cgroups is mounted that shows the cgroup of this process");
     let text = cgroup.why_not_held().unwrap().to_string();
     assert!(text.contains(", and no v1 hierarchy of the memory controller is mounted"), "{text}");
-    assert!(cgroup.procs().unwrap().is_empty());
+    assert!(cgroup.birthplace().unwrap().is_none() && cgroup.tasks().unwrap().is_none());
     assert!(!cgroup.has_kill() && !cgroup.is_populated());
     cgroup.kill().unwrap();
     assert_eq!((cgroup.oom_kills(), cgroup.peak_memory()), (0, None));

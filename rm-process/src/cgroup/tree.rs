@@ -149,7 +149,6 @@ fn wait(fds: &mut [PollFd<'_>], deadline: Instant) {
 }
 
 /// Whether any process is alive in the cgroup; in v2 also below it.
-#[cfg(test)]
 pub(super) fn is_populated(folder: &Path) -> bool {
     match read(&folder.join("cgroup.events")) {
         Ok(events) => field(&events, "populated") != Some(0),

@@ -9,8 +9,7 @@ use crate::sys;
 fn output_of(prepared: Prepared, script: &str) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", script]).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let legacy = sys::Legacy { descriptors: Vec::new(), limits: prepared };
-    sys::prepare(&mut command, legacy);
+    sys::prepare(&mut command, prepared);
     let output = command.output().expect("sh is there");
     assert!(output.status.success(), "{script}: {}", output.status);
     String::from_utf8(output.stdout).expect("scripts print text")
@@ -132,8 +131,7 @@ fn a_refusal_after_the_fork_fails_the_start() {
     // What `prepare` would have refused.
     let prepared = Prepared { open_files: Some(both(u64::MAX - 1)), ..Prepared::default() };
     let mut command = Command::new("true");
-    let legacy = sys::Legacy { descriptors: Vec::new(), limits: prepared };
-    sys::prepare(&mut command, legacy);
+    sys::prepare(&mut command, prepared);
     let error = command.status().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
 }
@@ -144,8 +142,7 @@ fn a_cgroup_that_cannot_be_entered_fails_the_start() {
     let mut prepared = Prepared::default();
     prepared.enter(file.into());
     let mut command = Command::new("true");
-    let legacy = sys::Legacy { descriptors: Vec::new(), limits: prepared };
-    sys::prepare(&mut command, legacy);
+    sys::prepare(&mut command, prepared);
     assert!(command.status().is_err());
 }
 
