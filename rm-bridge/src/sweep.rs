@@ -3,7 +3,9 @@
 //! Main function: [`sweep`]. Each kind is found and removed where it is made, by proof that its owner
 //! is dead.
 
+use std::error::Error;
 use std::io;
+use std::iter::successors;
 
 /// What a [`sweep`] has removed.
 #[derive(Debug, Default)]
@@ -15,18 +17,27 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// Whether there was nothing to remove.
-    pub fn is_empty(&self) -> bool {
-        self.processes.runtimes.is_empty() && self.memory.namespaces.is_empty()
+    /// What was removed, one by one, for a person.
+    pub fn removed(&self) -> Vec<String> {
+        let rm_process::Swept { runtimes, processes, cgroups, .. } = &self.processes;
+        let runtimes = runtimes.iter().map(|id| format!("runtime {id}"));
+        let processes = processes.iter().map(|pid| format!("process {pid}"));
+        let cgroups = cgroups.iter().map(|folder| format!("cgroup {}", folder.display()));
+        let memory = self.memory.namespaces.iter().map(|id| format!("shared memory {id}"));
+        runtimes.chain(processes).chain(cgroups).chain(memory).collect()
     }
 
-    /// What was removed, one by one, for a person.
-    pub fn descriptions(&self) -> Vec<String> {
-        let runtimes = self.processes.runtimes.iter().map(|id| format!("runtime {id}"));
-        let processes = self.processes.processes.iter().map(|pid| format!("process {pid}"));
-        let memory = self.memory.namespaces.iter().map(|id| format!("shared memory {id}"));
-        runtimes.chain(processes).chain(memory).collect()
+    /// What was left alone though it does not belong to a living runtime, and why, one by one, for
+    /// a person.
+    pub fn skipped(&self) -> Vec<String> {
+        let skipped = self.processes.skipped.iter();
+        skipped.map(|skipped| format!("{skipped}: {}", with_causes(&skipped.reason))).collect()
     }
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Removes what killed runtimes of this user have left: first processes, which might make more

@@ -8,8 +8,8 @@ use std::error::Error as StdError;
 use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
-use rm_bridge::{FailureReport, StageError, WorkerError};
-use rm_core::DataError;
+use rm_bridge::{FailureReport, ProcessError, StageError, WorkerError, WorkerFailure};
+use rm_core::{DataError, NodeId};
 use rm_session::{ManifestError, OverrideError, PlanError, Problem, ProblemKind, SessionError};
 
 import_exception!(remotemedia_runtime.errors, CycleError);
@@ -111,47 +111,70 @@ fn of_problems(problems: &[Problem], message: String) -> PyErr {
     }
 }
 
-/// The exception for a run that failed, with the node that it failed of.
+/// The exception for a run that failed, with the node that it failed of and all that is known.
 fn of_session(error: &SessionError) -> PyErr {
     let message = chain(error);
-    let (exception, node) = match error {
-        SessionError::Stage(StageError::Node { node, .. }) => {
-            (python::NodeExecutionError::new_err(message), Some(node.to_string()))
+    let exception = match error {
+        SessionError::Stage(_) => python::NodeExecutionError::new_err(message),
+        SessionError::Node { failure, .. } => {
+            with_failure(python::PythonError::new_err(message), failure)
         }
-        SessionError::Stage(StageError::Publish { node, .. }) => {
-            (python::NodeExecutionError::new_err(message), Some(node.clone()))
+        SessionError::Crashed { report, .. } => {
+            with_report(python::ProcessCrashError::new_err(message), report)
         }
-        SessionError::Stage(_) => (python::NodeExecutionError::new_err(message), None),
-        SessionError::Node { node, .. } => {
-            (python::PythonError::new_err(message), Some(node.to_string()))
+        SessionError::InitTimeout { report, .. } => {
+            with_report(python::InitializationTimeout::new_err(message), report)
         }
-        SessionError::Crashed { node, report, .. } => {
-            let exception = python::ProcessCrashError::new_err(message);
-            (with_exit(exception, report), Some(node.to_string()))
+        SessionError::Worker(WorkerError::Start { source, .. }) => {
+            let exception = python::ProcessSpawnError::new_err(message);
+            match &**source {
+                ProcessError::EarlyExit { report } | ProcessError::InitTimeout { report } => {
+                    with_report(exception, report)
+                }
+                _ => exception,
+            }
         }
-        SessionError::InitTimeout { node, .. } => {
-            (python::InitializationTimeout::new_err(message), Some(node.to_string()))
+        SessionError::Worker(WorkerError::Control { .. }) => {
+            python::ProcessCrashError::new_err(message)
         }
-        SessionError::Worker(WorkerError::Start { node, .. }) => {
-            (python::ProcessSpawnError::new_err(message), Some(node.clone()))
-        }
-        SessionError::Worker(WorkerError::Control { node, .. }) => {
-            (python::ProcessCrashError::new_err(message), Some(node.clone()))
-        }
-        SessionError::NoInput => (python::GraphError::new_err(message), None),
-        _ => (python::SessionError::new_err(message), None),
+        SessionError::NoInput => python::GraphError::new_err(message),
+        _ => python::SessionError::new_err(message),
     };
-    match node {
+    match node_of(error) {
         Some(node) => with(exception, "node_id", node),
         None => exception,
     }
 }
 
-/// The exception with how the process ended.
-fn with_exit(exception: PyErr, report: &FailureReport) -> PyErr {
+fn node_of(error: &SessionError) -> Option<&str> {
+    match error {
+        SessionError::Stage(StageError::Publish { node, .. })
+        | SessionError::Worker(
+            WorkerError::Start { node, .. } | WorkerError::Control { node, .. },
+        ) => Some(node),
+        error => error.node().map(NodeId::as_str),
+    }
+}
+
+/// The exception with how the node failed.
+fn with_failure(exception: PyErr, failure: &WorkerFailure) -> PyErr {
+    let exception = with(exception, "during", failure.during.name());
+    let exception = with(exception, "item", failure.item);
+    let exception = with(exception, "error_type", &*failure.error_type);
+    let traceback = Some(failure.traceback.trim_end()).filter(|text| !text.is_empty());
+    with(exception, "traceback", traceback)
+}
+
+/// The exception with how the process ended and what was found out about that.
+fn with_report(exception: PyErr, report: &FailureReport) -> PyErr {
     let exit = report.exit.as_ref();
-    let exception = with(exception, "exit_code", exit.and_then(|exit| exit.code));
-    let exception = with(exception, "signal", exit.and_then(|exit| exit.signal));
+    let mut exception = with(exception, "exit_code", exit.and_then(|exit| exit.code));
+    exception = with(exception, "signal", exit.and_then(|exit| exit.signal));
+    exception = with(exception, "reason", exit.map(|exit| exit.reason.to_string()));
+    exception = with(exception, "item", report.end.item.map(|item| item.item));
+    exception = with(exception, "traceback", report.traceback());
+    exception = with(exception, "stdout", &*report.stdout_tail);
+    exception = with(exception, "stderr", &*report.stderr_tail);
     with(exception, "report", report.to_string())
 }
 

@@ -105,8 +105,14 @@ pub(crate) fn get_node_metadata<'py>(
     Ok(described)
 }
 
-/// Remove what killed runtimes of this user have left: processes, shared memory. Returns what it was.
+/// Remove what killed runtimes of this user have left: processes, shared memory.
+///
+/// Returns
+/// -------
+/// tuple[list[str], list[str]]
+///     What was removed, and what was left alone and why.
 #[pyfunction]
-pub(crate) fn sweep(py: Python<'_>) -> PyResult<Vec<String>> {
-    Ok(py.detach(rm_bridge::sweep)?.descriptions())
+pub(crate) fn sweep(py: Python<'_>) -> PyResult<(Vec<String>, Vec<String>)> {
+    let swept = py.detach(rm_bridge::sweep)?;
+    Ok((swept.removed(), swept.skipped()))
 }

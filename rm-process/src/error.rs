@@ -59,7 +59,7 @@ pub enum ProcessError {
         report: Box<FailureReport>,
     },
     /// The process told that it cannot get ready.
-    #[error("{} cannot get ready: {message}", report.label)]
+    #[error("{} cannot get ready: {message}{}", report.label, Below(report.traceback()))]
     InitFailed {
         /// What it told.
         message: String,
@@ -108,6 +108,18 @@ impl ProcessError {
 /// Lines of output that an error message or a report shows; the fields hold all that was kept.
 const SHOWN_LINES: usize = 20;
 
+/// A text of several lines, if there is one, below a message.
+struct Below(Option<String>);
+
+impl fmt::Display for Below {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(text) => write!(f, "\n{text}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The last lines of some output, below a message.
 pub(crate) struct Tail<'a>(pub(crate) &'a str);
 
@@ -117,7 +129,7 @@ impl fmt::Display for Tail<'_> {
         if lines.is_empty() {
             return Ok(());
         }
-        f.write_str("; last output:")?;
+        f.write_str("\nlast output:")?;
         for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
             write!(f, "\n  {line}")?;
         }
@@ -133,8 +145,8 @@ mod tests {
     fn messages_show_the_last_lines_of_output_and_only_those() {
         let output: String = (0..100).map(|line| format!("line {line}\n")).collect();
         let shown = Tail(&output).to_string();
-        assert_eq!(shown.lines().count(), 1 + SHOWN_LINES);
-        assert!(shown.starts_with("; last output:\n  line 80\n"));
+        assert_eq!(shown.lines().count(), 2 + SHOWN_LINES);
+        assert!(shown.starts_with("\nlast output:\n  line 80\n"));
         assert!(shown.ends_with("\n  line 99"));
         assert_eq!(Tail("\n").to_string(), "");
     }

@@ -136,7 +136,22 @@ pub enum SkipReason {
 /// The operating system's error if `/proc` cannot be read or it is out of descriptors. Every
 /// record that was not finished with stays, for the next sweep.
 pub fn sweep() -> io::Result<Swept> {
-    sweep_in(&record::roots(), |folder| cgroup::remove_dead(folder).map_err(io::Error::other))
+    sweep_in(&record::roots(), |folder| {
+        // A record names also folders that were never made.
+        fs::symlink_metadata(folder)?;
+        cgroup::remove_dead(folder).map_err(io::Error::other)
+    })
+}
+
+/// Kills every process that carries the mark of a runtime of this process, and waits for their ends:
+/// what children that have ended have left. Returns their pids.
+///
+/// # Errors
+/// The operating system's error if `/proc` cannot be read or it is out of descriptors.
+pub(crate) fn kill_marked(runtime: RuntimeId) -> io::Result<Vec<u32>> {
+    let mut killed = Vec::new();
+    kill_all(&BTreeSet::from([runtime]), &mut killed)?;
+    Ok(killed)
 }
 
 /// A dead runtime, locked by this sweep so that no other works on it.

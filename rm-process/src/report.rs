@@ -149,9 +149,38 @@ fn item_of(core: &Core) -> Option<ItemInWork> {
     core.page()?.item(page::monotonic())
 }
 
+impl FailureReport {
+    /// The Python exception that ended the process, or else the stacks that its fault handler printed.
+    pub fn traceback(&self) -> Option<String> {
+        match (&self.end.exception, &self.end.fatal) {
+            (Some(exception), _) => Some(exception.traceback.trim_end().to_owned()),
+            (None, Some(fatal)) => Some(format!("{}\n{}", fatal.headline, fatal.stacks.trim_end())),
+            (None, None) => None,
+        }
+    }
+
+    /// The last output of which `traceback` is no part: what came before it, or what is in stdout
+    /// where stderr has nothing.
+    fn other_output(&self, traceback: Option<&str>) -> &str {
+        let stderr = match traceback {
+            None => &self.stderr_tail,
+            Some(text) => {
+                let first = text.lines().next().filter(|line| !line.is_empty());
+                let at = first.and_then(|line| self.stderr_tail.rfind(line));
+                at.map_or("", |at| &self.stderr_tail[..at])
+            }
+        };
+        if stderr.trim().is_empty() { &self.stdout_tail } else { stderr }
+    }
+}
+
+/// What happened comes first, on one line, then where, then what was printed, then figures. The
+/// alternate form leaves out which process it is.
 impl fmt::Display for FailureReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pid {}) ", self.label, self.pid)?;
+        if !f.alternate() {
+            write!(f, "{} (pid {}) ", self.label, self.pid)?;
+        }
         match &self.exit {
             Some(exit) => {
                 write!(f, "{exit} after {:.1?}: {}", self.uptime, exit.reason)?;
@@ -170,6 +199,12 @@ impl fmt::Display for FailureReport {
         if let Some(ItemInWork { item, for_time, .. }) = self.end.item {
             write!(f, "; item {item} was in work for {for_time:.1?}")?;
         }
+        let traceback = self.traceback();
+        if let Some(traceback) = &traceback {
+            write!(f, "\n{traceback}")?;
+        }
+        write!(f, "{}", Tail(self.other_output(traceback.as_deref())))?;
+        write!(f, "\npid {}", self.pid)?;
         if let Some(peak) = self.end.peak_memory {
             let at_most = if peak.is_bound { "at most " } else { "" };
             write!(f, "; peak memory {at_most}{}", Mebibytes(peak.bytes))?;
@@ -180,14 +215,7 @@ impl fmt::Display for FailureReport {
         if let Some(time) = self.end.cpu_time {
             write!(f, "; processor time {time:.1?}")?;
         }
-        write!(f, "; command: {}", self.command)?;
-        match (&self.end.exception, &self.end.fatal) {
-            (Some(exception), _) => write!(f, "; {}", exception.traceback.trim_end()),
-            (None, Some(fatal)) => {
-                write!(f, "; {}\n{}", fatal.headline, fatal.stacks.trim_end())
-            }
-            (None, None) => write!(f, "{}", Tail(&self.stderr_tail)),
-        }
+        write!(f, "; command: {}", self.command)
     }
 }
 

@@ -35,6 +35,9 @@ use crate::workshop::{Job, Started, Workshop};
 /// dying process closes its descriptors a moment before its death can be seen.
 const DEATH_AFTER_CLOSE: Duration = Duration::from_millis(500);
 
+/// How long a child that has told that it cannot get ready has to tidy up and end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// How many processes a manager may have at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ManagerOptions {
@@ -208,7 +211,9 @@ impl ProcessManager {
             match receiver.next().await {
                 Ok(Some(Incoming::Ready)) => break,
                 Ok(Some(Incoming::Failed(message))) => {
-                    process.terminate(DEATH_AFTER_CLOSE).await;
+                    if tokio::time::timeout(FAREWELL, process.exited()).await.is_err() {
+                        process.terminate(DEATH_AFTER_CLOSE).await;
+                    }
                     let report = Box::new(process.failure_report());
                     return Err(ProcessError::InitFailed { message, report });
                 }

@@ -113,6 +113,8 @@ struct Tools {
     tenancy: Arc<()>,
     /// Processes started, by which their cgroups are named.
     count: u64,
+    /// Whether a child has ended whose descendants no cgroup ended with it.
+    has_strays: bool,
 }
 
 impl Tools {
@@ -124,16 +126,30 @@ impl Tools {
                 drop(reply.send(started));
             }
             Job::Bury(cgroup) => {
+                self.has_strays |= cgroup.as_ref().and_then(Cgroup::kill_folder).is_none();
                 if let Some(cgroup) = cgroup {
                     // Who is alive in it all the same is left to the sweep.
                     drop(cgroup.remove());
                 }
                 if Arc::strong_count(&self.tenancy) == 1 {
+                    self.end_strays();
                     self.sentinel = None;
                     self.cgroups = None;
                     self.record = None;
                 }
             }
+        }
+    }
+
+    /// Ends what children have left outside of their groups, by the mark in their environment. When
+    /// the record is gone, nobody will look for it.
+    fn end_strays(&mut self) {
+        if !std::mem::take(&mut self.has_strays) {
+            return;
+        }
+        let Some(record) = &self.record else { return };
+        if let Err(error) = orphans::kill_marked(record.id()) {
+            tracing::warn!(%error, "cannot look for what children have left");
         }
     }
 

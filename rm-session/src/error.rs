@@ -57,7 +57,7 @@ pub enum SessionError {
         failure: Box<WorkerFailure>,
     },
     /// A worker died without a word.
-    #[error("node {node} ({node_type}) died {when}: {report}")]
+    #[error("node {node} ({node_type}) died {when}: {report:#}")]
     Crashed {
         /// The node.
         node: NodeId,
@@ -69,10 +69,7 @@ pub enum SessionError {
         report: Box<FailureReport>,
     },
     /// A worker did not get ready.
-    #[error(
-        "node {node} ({node_type}) is not ready: no progress for {timeout:?} \
-         (the last was {last:?}); {report}"
-    )]
+    #[error("node {node} ({node_type}) is not ready: {report:#}")]
     InitTimeout {
         /// The node.
         node: NodeId,

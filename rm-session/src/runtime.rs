@@ -21,9 +21,14 @@ impl Runtime {
     /// sessions run on the tokio runtime in whose context they are created.
     pub fn new(config: RuntimeConfig, registry: NodeRegistry) -> Self {
         match rm_bridge::sweep() {
-            Ok(swept) if swept.is_empty() => {}
             Ok(swept) => {
-                tracing::info!(removed = ?swept.descriptions(), "removed what killed runtimes left");
+                let (removed, skipped) = (swept.removed(), swept.skipped());
+                if !removed.is_empty() {
+                    tracing::info!(?removed, "removed what killed runtimes left");
+                }
+                if !skipped.is_empty() {
+                    tracing::warn!(?skipped, "what killed runtimes left is left alone");
+                }
             }
             Err(error) => tracing::warn!(%error, "cannot look for what killed runtimes left"),
         }

@@ -1,8 +1,8 @@
-//! `cargo xtask test`: all Rust tests with doctests, then all Python tests against the installed
-//! wheel.
+//! `cargo xtask test`: all Rust tests with doctests, then all tests against the installed wheel:
+//! those of Rust that start its workers, and those of Python.
 //!
-//! It closes with one line that sums up both. The Python half runs in an empty folder, where the
-//! source of the package cannot be imported by accident, with warnings as errors and 30 s a test.
+//! It closes with one line that sums up both. pytest runs in an empty folder, where the source of the
+//! package cannot be imported by accident, with warnings as errors and 30 s a test.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -69,12 +69,11 @@ impl Half {
 fn rust(passed: &mut u64) -> Result<()> {
     Cmd::new("cargo")
         .args(["test", "--workspace", "--no-fail-fast", "--features", "rm-ipc/tokio"])
-        .run_with_lines(|line| {
-            if line.starts_with("test result: ") {
-                *passed += passed_in(line);
-            }
-        })
+        .run_with_lines(|line| *passed += passed_by_cargo(line))
 }
+
+/// Names the interpreter to `rm-process/tests/wheel.rs`.
+const TEST_PYTHON: &str = "REMOTEMEDIA_TEST_PYTHON";
 
 fn python(passed: &mut u64) -> Result<()> {
     let venv = Venv::ensure()?;
@@ -83,8 +82,13 @@ fn python(passed: &mut u64) -> Result<()> {
     let dir = target_dir()?.join("pytest");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     wheel::check_import(&venv, &dir)?;
+    let supervised = Cmd::from_line("cargo test --package rm-process --test wheel")
+        .env_remove("PYTHONPATH")
+        .env(TEST_PYTHON, venv.bin("python"))
+        .run_with_lines(|line| *passed += passed_by_cargo(line));
+    let mut by_pytest = 0;
     let color = if std::io::stdout().is_terminal() { "--color=yes" } else { "--color=auto" };
-    Cmd::new(venv.bin("pytest"))
+    let pytest = Cmd::new(venv.bin("pytest"))
         .arg(root().join("rm-ffi/tests"))
         .args(["-W", "error", "--timeout", "30", color, "-o"])
         .arg(format!("cache_dir={}", dir.join("cache").display()))
@@ -94,9 +98,17 @@ fn python(passed: &mut u64) -> Result<()> {
         .run_with_lines(|line| {
             // The last line of pytest, such as `2 failed, 12 passed in 3.21s`, wins.
             if line.contains(" in ") && passed_in(line) > 0 {
-                *passed = passed_in(line);
+                by_pytest = passed_in(line);
             }
-        })
+        });
+    *passed += by_pytest;
+    // A failure of the one does not keep the other from running.
+    supervised.and(pytest)
+}
+
+/// The number of tests that one of cargo's programs says have passed.
+fn passed_by_cargo(line: &str) -> u64 {
+    if line.starts_with("test result: ") { passed_in(line) } else { 0 }
 }
 
 /// The number before the word `passed`; 0 if there is none.
@@ -125,6 +137,12 @@ mod tests {
         ] {
             assert_eq!(passed_in(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn of_cargos_lines_only_the_result_of_a_program_counts() {
+        assert_eq!(passed_by_cargo("test result: ok. 17 passed; 0 failed"), 17);
+        assert_eq!(passed_by_cargo("test three_passed ... ok; 3 passed"), 0);
     }
 
     #[test]

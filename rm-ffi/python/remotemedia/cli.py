@@ -236,9 +236,11 @@ def describe(node: dict[str, Any]) -> str:
 @cli.command()
 def clean() -> None:
     """Remove what killed runs of this user have left: processes, shared memory."""
-    removed = _native.sweep()
+    removed, skipped = _native.sweep()
     for name in removed:
         click.echo(f"removed {name}")
+    for name in skipped:
+        click.echo(f"warning: {name}", err=True)
     if not removed:
         click.echo("nothing to remove")
 

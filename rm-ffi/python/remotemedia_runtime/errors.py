@@ -63,18 +63,54 @@ class NodeExecutionError(RemoteMediaError, RuntimeError):
 
 
 class PythonError(RemoteMediaError, RuntimeError):
-    """A Python node raised an exception; the message ends with its traceback."""
+    """A Python node raised an exception; the message ends with its traceback.
+
+    Attributes
+    ----------
+    during : str or None
+        What failed: "load", "initialize", "process" or "finish".
+    item : int or None
+        The item in work, counted from 0 over all inputs of the node.
+    error_type : str or None
+        The name of the exception's type.
+    traceback : str or None
+        The exception's traceback; None for a class that could not be found.
+    """
+
+    during: "str | None" = None
+    item: "int | None" = None
+    error_type: "str | None" = None
+    traceback: "str | None" = None
 
 
-class ProcessSpawnError(RemoteMediaError, RuntimeError):
-    """The process of a Python node could not be started."""
+class _ProcessFailure(RemoteMediaError, RuntimeError):
+    """What the exceptions that tell of a process's end have in common."""
+
+    exit_code: "int | None" = None
+    signal: "int | None" = None
+    reason: "str | None" = None
+    item: "int | None" = None
+    traceback: "str | None" = None
+    stdout: "str | None" = None
+    stderr: "str | None" = None
+    report: "str | None" = None
 
 
-class InitializationTimeout(RemoteMediaError, RuntimeError):
-    """A Python node did not get ready in time."""
+class ProcessSpawnError(_ProcessFailure):
+    """The process of a Python node could not be started.
+
+    It has the attributes of a `ProcessCrashError`, which are None where there was no process.
+    """
 
 
-class ProcessCrashError(RemoteMediaError, RuntimeError):
+class InitializationTimeout(_ProcessFailure):
+    """A Python node did not get ready in time.
+
+    It has the attributes of a `ProcessCrashError`; the traceback shows where the node was.
+    """
+
+
+class ProcessCrashError(_ProcessFailure):
     """The process of a Python node died.
 
     Attributes
@@ -83,10 +119,15 @@ class ProcessCrashError(RemoteMediaError, RuntimeError):
         The code with which it exited, if it exited by itself.
     signal : int or None
         The signal that ended it, if one did.
+    reason : str or None
+        What kind of end it was: "normal", "crash", "killed", "timeout", or "resource limit" with
+        the limit in parentheses, such as "resource limit (memory)".
+    item : int or None
+        The item in work, counted from 0 over all inputs of the node.
+    traceback : str or None
+        The traceback of the exception that ended it, or the stacks of all its threads.
+    stdout, stderr : str or None
+        The last 64 KiB that it printed.
     report : str or None
-        All that is known of the process, with its last output.
+        All that is known of the process, for a person.
     """
-
-    exit_code: "int | None" = None
-    signal: "int | None" = None
-    report: "str | None" = None

@@ -109,7 +109,7 @@ async fn an_early_exit_is_reported_at_once_with_its_code_and_its_last_words() {
     let text = error.to_string();
     assert!(text.starts_with("not ready: asr (pid "), "{text}");
     assert!(text.contains(" exited with code 3 after "), "{text}");
-    assert!(text.ends_with("; last output:\n  loading\n  no such model: large"), "{text}");
+    assert!(text.contains("\nlast output:\n  loading\n  no such model: large\n"), "{text}");
     let ProcessError::EarlyExit { report } = error else { panic!("{error}") };
     assert_eq!(report.exit.and_then(|exit| exit.code), Some(3));
 }

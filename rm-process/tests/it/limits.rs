@@ -56,7 +56,7 @@ async fn a_crash_under_a_memory_limit_without_proof_is_possibly_memory() {
     assert_eq!(reason_of(&process), ExitReason::Crash);
     let report = process.failure_report();
     assert!(report.end.possibly_memory);
-    assert!(report.to_string().contains(": crash, possibly memory;"), "{report}");
+    assert!(report.to_string().contains(": crash, possibly memory\n"), "{report}");
 }
 
 #[tokio::test]
