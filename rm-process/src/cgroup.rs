@@ -217,8 +217,10 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         let v2 = self.v2.get().and_then(|made| made.as_ref().ok()).map(|v2| &v2.folder);
         let v1 = self.v1.get().and_then(|made| made.as_ref().ok());
+        // A child whose start nobody waited for may have been killed just now.
+        let deadline = tree::deadline();
         for folder in v2.into_iter().chain(v1) {
-            tree::remove(folder);
+            tree::remove_until(folder, deadline);
         }
     }
 }

@@ -61,8 +61,18 @@ pub(crate) struct Reaped {
     pub(crate) tree_peak: Option<u64>,
     /// How many of them the kernel has killed because they were over their memory limit.
     pub(crate) oom_kills: u64,
+    /// What is left of it outside of this process.
+    pub(crate) remains: Remains,
+}
+
+/// What is left to be removed of a child that has been reaped.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
     /// To be removed.
     pub(crate) cgroup: Option<Cgroup>,
+    /// Says that the runtime has somebody to be kept for until that is done: its record is what leads
+    /// a sweep to the cgroup. Dropped after that.
+    pub(crate) tenancy: Option<Arc<()>>,
 }
 
 impl Leader {
@@ -132,7 +142,6 @@ impl Leader {
         let cgroup = self.cgroup.take().or(empty);
         let waited = sys::wait(self.pid);
         self.reaped = true;
-        self.tenancy = None;
         let usage = waited.map(|(_, usage)| usage).unwrap_or_default();
         let bytes = usage.peak_memory;
         let is_bound = bytes <= self.forked_from.saturating_add(PEAK_MARGIN);
@@ -146,7 +155,7 @@ impl Leader {
             peak_memory: PeakMemory { bytes, is_bound },
             tree_peak: cgroup.as_ref().and_then(Cgroup::peak_memory),
             oom_kills: cgroup.as_ref().map_or(0, Cgroup::oom_kills),
-            cgroup,
+            remains: Remains { cgroup, tenancy: self.tenancy.take() },
         }
     }
 

@@ -99,7 +99,7 @@ impl Drop for Monitor {
     fn drop(&mut self) {
         let reaped = self.reaped.take();
         let mut reaped = reaped.unwrap_or_else(|| self.core.leader().reap());
-        self.core.manager.bury(reaped.cgroup.take());
+        self.core.manager.bury(std::mem::take(&mut reaped.remains));
         let (exit, end) = End::explain(&self.core, &reaped);
         let ExitStatus { code, signal, .. } = exit;
         self.core

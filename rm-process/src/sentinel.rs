@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -87,6 +88,15 @@ impl Sentinel {
                 Err(error.into())
             }
         }
+    }
+}
+
+impl Sentinel {
+    /// Whether it is there still: somebody may have killed it.
+    pub(crate) fn is_alive(&self) -> bool {
+        // Fails for the dead, reaped or not.
+        let asked = PollFd::new(&self.pidfd, PollFlags::IN);
+        rustix::event::poll(&mut [asked], Some(&Timespec::default())) == Ok(0)
     }
 }
 

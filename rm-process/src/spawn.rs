@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use crate::cgroup::Cgroup;
 use crate::child::format_control;
 use crate::command::CommandSpec;
 use crate::connection::{Connection, ConnectionError, FrameReader, Incoming};
 use crate::error::ProcessError;
 use crate::exit::ExitStatus;
 use crate::handshake::{HandshakeError, Hello};
+use crate::leader::Remains;
 use crate::limits::Limit;
 use crate::page::StatusPage;
 use crate::process::NodeProcess;
@@ -313,8 +313,8 @@ impl ProcessManager {
     }
 
     /// Has what is left of a process removed in the background.
-    pub(crate) fn bury(&self, cgroup: Option<Cgroup>) {
-        self.shared.workshop.send(Job::Bury(cgroup));
+    pub(crate) fn bury(&self, remains: Remains) {
+        self.shared.workshop.send(Job::Bury(remains));
     }
 
     fn take_slot(&self, spec: &CommandSpec) -> Result<Slot, ProcessError> {

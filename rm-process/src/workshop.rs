@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cgroup::{Cgroup, Cgroups};
 use crate::command::CommandSpec;
 use crate::identity::{RUNTIME_ENV, marker_of, name_of};
-use crate::leader::{Leader, Output};
+use crate::leader::{Leader, Output, Remains};
 use crate::orphans;
 use crate::record::{Record, RecordError};
 use crate::sentinel::Sentinel;
@@ -35,7 +35,7 @@ pub(crate) enum Job {
         reply: oneshot::Sender<io::Result<Started>>,
     },
     /// To remove what a process that is dead was in, and after the last one all that is left.
-    Bury(Option<Cgroup>),
+    Bury(Remains),
 }
 
 /// A process that was started.
@@ -102,19 +102,24 @@ impl Drop for Workshop {
     }
 }
 
-/// What a runtime has outside of its own process, as long as it has children. Dropped in this order:
-/// the record says that there may be something to remove until there is not.
+/// What a runtime has outside of its own process, as long as it has children.
 #[derive(Default)]
 struct Tools {
     sentinel: Option<Sentinel>,
     cgroups: Option<Cgroups>,
     record: Option<Record>,
-    /// Held by each child that is not reaped.
+    /// Held by each child that is not reaped and buried.
     tenancy: Arc<()>,
     /// Processes started, by which their cgroups are named.
     count: u64,
-    /// Whether a child has ended whose descendants no cgroup ended with it.
+    /// Whether a child was started whose descendants no cgroup ends with it.
     has_strays: bool,
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 impl Tools {
@@ -125,19 +130,29 @@ impl Tools {
                 // If nobody waits any longer, the leader comes back and is killed by its drop.
                 drop(reply.send(started));
             }
-            Job::Bury(cgroup) => {
-                self.has_strays |= cgroup.as_ref().and_then(Cgroup::kill_folder).is_none();
+            Job::Bury(Remains { cgroup, tenancy }) => {
                 if let Some(cgroup) = cgroup {
                     // Who is alive in it all the same is left to the sweep.
                     drop(cgroup.remove());
                 }
+                drop(tenancy);
                 if Arc::strong_count(&self.tenancy) == 1 {
-                    self.end_strays();
-                    self.sentinel = None;
-                    self.cgroups = None;
-                    self.record = None;
+                    self.clear();
                 }
             }
+        }
+    }
+
+    /// Removes all of it, the record last: it says that there may be something to remove.
+    fn clear(&mut self) {
+        self.end_strays();
+        self.sentinel = None;
+        let folders = self.cgroups.take().map(|cgroups| cgroups.folders());
+        let is_left = folders.is_some_and(|folders| folders.iter().any(|folder| folder.exists()));
+        match self.record.take() {
+            // Stays locked as long as this process lives, and leads a sweep there after that.
+            Some(record) if is_left => std::mem::forget(record),
+            record => drop(record),
         }
     }
 
@@ -171,6 +186,7 @@ impl Tools {
         let outer = std::env::var_os(RUNTIME_ENV);
         let marker = self.record.as_ref().map(|record| marker_of(record.id(), outer.as_deref()));
         let folder = cgroup.as_ref().and_then(Cgroup::kill_folder);
+        self.has_strays |= folder.is_none();
         let program = spec.to_program(announcement.as_deref(), marker.as_deref(), folder)?;
         let mut birthplace = None;
         if let Some(cgroup) = &cgroup {
@@ -249,7 +265,7 @@ impl Tools {
         let Some(folder) = cgroup.and_then(Cgroup::kill_folder).and_then(Path::parent) else {
             return;
         };
-        if self.sentinel.is_none() {
+        if !self.sentinel.as_ref().is_some_and(Sentinel::is_alive) {
             match Sentinel::start(folder) {
                 Ok(sentinel) => self.sentinel = Some(sentinel),
                 Err(error) => tracing::debug!(%error, "no sentinel"),

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod chaos;
 mod contract;
 mod control;
 mod death;
