@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-const FLAG: &str = "--child-role";
+/// The argument after which a child finds the name of its role. [`Child::start`] gives it.
+pub const FLAG: &str = "--child-role";
 
 /// What a process that was started by [`Child::start`] is to do.
 #[derive(Debug)]
