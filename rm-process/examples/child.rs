@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("echo") => echo(),
         Some("gets-ready") => gets_ready(),
         Some("gives-up") => gives_up(),
+        Some("hangs-up") => hangs_up(),
+        Some("leaves") => leaves(),
         Some("puppet") => puppet(),
         Some("shout") => shout(),
         Some("deaf") => deaf(),
@@ -45,6 +47,25 @@ fn gets_ready() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Closes its channel and lives on.
+fn hangs_up() -> Result<(), Box<dyn Error>> {
+    child::die_with_parent()?;
+    drop(child::connect::<(), ()>()?);
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Starts a grandchild, tells its pid, and ends in good order as soon as its channel does.
+fn leaves() -> Result<(), Box<dyn Error>> {
+    child::die_with_parent()?;
+    let (sender, mut receiver) = child::connect::<u32, ()>()?.split();
+    let grandchild = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn()?;
+    sender.send(&grandchild.id())?;
+    while receiver.recv()?.is_some() {}
+    Ok(())
+}
+
 /// Cannot load what it needs, and says so.
 fn gives_up() -> Result<(), Box<dyn Error>> {
     child::die_with_parent()?;
@@ -60,6 +81,7 @@ fn puppet() -> Result<(), Box<dyn Error>> {
     while let Some(order) = receiver.recv()? {
         match order.split_once(' ').unwrap_or((&order, "")) {
             ("progress", message) => sender.progress(0.5, message)?,
+            ("fraction", number) => sender.progress(number.parse()?, "")?,
             ("ready", _) => sender.ready()?,
             ("fail", message) => sender.failed(message)?,
             ("begin", item) => sender.work().begin(item.parse()?),
@@ -146,7 +168,7 @@ fn family() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Is itself a parent: starts a `family`, tells the pids of child and grandchild, and waits.
+/// Is itself a parent: starts a `family`, or what its second argument says, tells the pids of child and grandchild, and waits.
 fn parent() -> Result<(), Box<dyn Error>> {
     child::die_with_parent()?;
     let (sender, mut receiver) = child::connect::<(u32, u32), ()>()?.split();
@@ -154,7 +176,8 @@ fn parent() -> Result<(), Box<dyn Error>> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _guard = runtime.enter();
     let (process, _connection) = runtime.block_on(async {
-        let spec = CommandSpec::new(std::env::current_exe()?).arg("family");
+        let kind = std::env::args().nth(2).unwrap_or_else(|| "family".to_owned());
+        let spec = CommandSpec::new(std::env::current_exe()?).arg(kind);
         let (process, mut connection) = ProcessManager::new()?.spawn::<(), u32>(spec).await?;
         let grandchild = connection.recv().await?.ok_or("the family did not answer")?;
         sender.send(&(process.process_id(), grandchild))?;

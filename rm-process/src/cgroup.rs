@@ -253,7 +253,8 @@ fn beside(own: &Path) -> Option<Result<PathBuf, CgroupError>> {
     if parent.file_name().is_some_and(is_runtime_name) {
         return Some(Err(CgroupError::Nested { folder: own.to_owned() }));
     }
-    let limits = ["memory.max", "memory.high", "cpu.max"].map(|file| own.join(file));
+    let limits = ["memory.max", "memory.high", "memory.swap.max", "cpu.max", "pids.max"];
+    let limits = limits.map(|file| own.join(file));
     if limits.iter().any(|file| read(file).is_ok_and(|text| !text.starts_with("max"))) {
         return Some(Err(CgroupError::Limited { folder: own.to_owned() }));
     }

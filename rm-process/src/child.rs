@@ -11,10 +11,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::sys::signal::SigSet;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -175,7 +175,10 @@ impl Channel {
             match rustix::net::send(&self.stream, rest, SendFlags::NOSIGNAL) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(ConnectionError::from_io(error.into())),
+                Err(error) => {
+                    end_with_parent();
+                    return Err(ConnectionError::from_io(error.into()));
+                }
             }
         }
         Ok(())
@@ -278,6 +281,7 @@ impl<Rx: DeserializeOwned> ChildReceiver<Rx> {
             if read == 0 {
                 self.decoder.finish()?;
                 self.stopped = true;
+                end_with_parent();
             }
             self.decoder.push(&self.buffer[..read]);
         }
@@ -289,7 +293,8 @@ impl<Rx: DeserializeOwned> ChildReceiver<Rx> {
 ///
 /// A thread waits on a pidfd of the parent and, when the parent dies in whatever way, kills the
 /// whole group with SIGKILL, and where this process has a cgroup of its own everything in that; it
-/// needs no lock of the program, so it works also while Python holds the GIL. Call it first thing on the main thread, before any grandchild is started.
+/// needs no lock of the program, so it works also while Python holds the GIL. Call it first thing on
+/// the main thread, before any grandchild is started.
 ///
 /// Up to here the kernel sends SIGKILL to this process alone when the parent dies. From here on it
 /// sends SIGCONT, which wakes a stopped process so that the thread can do its work. Replacing the
@@ -306,18 +311,18 @@ pub fn die_with_parent() -> Result<(), ChildError> {
     if rustix::process::getpgrp() != rustix::process::getpid() {
         return Err(ChildError::NotGroupLeader);
     }
-    let watch = |error: Errno| ChildError::Watch(error.into());
+    let cannot = |error: Errno| ChildError::Watch(error.into());
     let parent = rustix::process::getppid();
     // A child of this crate has had this signal since before exec, so its parent was alive until
     // now, and is `parent`. For others it is set here, and the parent is whoever it is now.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(watch)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(cannot)?;
     let pidfd = match parent.map(|parent| rustix::process::pidfd_open(parent, PidfdFlags::empty()))
     {
         Some(Ok(pidfd)) => pidfd,
         // No parent that can be seen from here (a PID namespace), so none to die with.
-        None => return Err(watch(Errno::SRCH)),
+        None => return Err(cannot(Errno::SRCH)),
         Some(Err(Errno::SRCH)) => kill_own_group(None),
-        Some(Err(error)) => return Err(watch(error)),
+        Some(Err(error)) => return Err(cannot(error)),
     };
     let cgroup = own_cgroup();
     // The pidfd is the parent's only if the parent still lived when it was opened: its number may
@@ -325,23 +330,48 @@ pub fn die_with_parent() -> Result<(), ChildError> {
     if rustix::process::getppid() != parent {
         kill_own_group(cgroup.as_ref());
     }
+    // A second call changes nothing.
+    let parent = PARENT.get_or_init(|| Parent { pidfd, cgroup });
     std::thread::Builder::new()
         .name("parent-watch".to_owned())
         .stack_size(WATCHER_STACK)
-        .spawn(move || watch_parent(&pidfd, cgroup.as_ref()))
+        .spawn(|| watch(parent))
         .map_err(ChildError::Watch)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::CONT)).map_err(watch)
+    rustix::process::set_parent_process_death_signal(Some(Signal::CONT)).map_err(cannot)
 }
 
-fn watch_parent(pidfd: &OwnedFd, cgroup: Option<&File>) {
+/// The parent that this process dies with.
+struct Parent {
+    pidfd: OwnedFd,
+    /// By which this process's own cgroup is killed.
+    cgroup: Option<File>,
+}
+
+static PARENT: OnceLock<Parent> = OnceLock::new();
+
+/// How long after it has closed its end of the control channel a parent is awaited to die.
+const DEATH_AFTER_CLOSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Ends this process with its parent if that is dying. A dying parent closes the control channel a
+/// moment before its death shows, and a child that takes that for the word to end would be gone
+/// before it could end its descendants.
+fn end_with_parent() {
+    let Some(parent) = PARENT.get() else { return };
+    let mut watched = [PollFd::new(&parent.pidfd, PollFlags::IN)];
+    if rustix::event::poll(&mut watched, Some(&DEATH_AFTER_CLOSE)) == Ok(1) {
+        kill_own_group(parent.cgroup.as_ref());
+    }
+}
+
+fn watch(parent: &Parent) {
     // Signal handlers of the program run on its own threads, not on this small stack. If the mask
     // cannot be set, they may run here too, which is no reason not to watch.
     let _ = SigSet::all().thread_block();
     loop {
-        let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
+        let mut watched = [PollFd::new(&parent.pidfd, PollFlags::IN)];
         match rustix::event::poll(&mut watched, None) {
             Ok(0) | Err(Errno::INTR | Errno::AGAIN | Errno::NOMEM) => {}
-            Ok(_) | Err(_) => kill_own_group(cgroup),
+            Ok(_) | Err(_) => kill_own_group(parent.cgroup.as_ref()),
         }
     }
 }

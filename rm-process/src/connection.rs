@@ -20,6 +20,9 @@ use crate::protocol::{
 };
 use crate::supervision::Core;
 
+/// Longest text of a child's about itself that is kept, in bytes.
+const MAX_TEXT: usize = 8 * 1024;
+
 pub(crate) const READ_BUFFER: usize = 16 * 1024;
 
 /// Why a control channel could not carry a value.
@@ -169,9 +172,12 @@ impl<Rx: DeserializeOwned> Receiver<Rx> {
         let Some(frame) = self.reader.recv::<Up<Rx>>().await? else { return Ok(None) };
         let incoming = match frame {
             Up::Value(value) => return Ok(Some(Incoming::Value(value))),
-            Up::Progress(progress) => Incoming::Progress(progress),
+            Up::Progress(Progress { fraction, message }) => {
+                let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+                Incoming::Progress(Progress { fraction, message: cut(message) })
+            }
             Up::Ready => Incoming::Ready,
-            Up::Failed(message) => Incoming::Failed(message),
+            Up::Failed(message) => Incoming::Failed(cut(message)),
         };
         if let Some(process) = self.process.upgrade() {
             process.heard(&incoming);
@@ -180,12 +186,30 @@ impl<Rx: DeserializeOwned> Receiver<Rx> {
     }
 }
 
+/// The start of a text that is kept for as long as the process is known.
+fn cut(mut text: String) -> String {
+    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+
 #[derive(Debug)]
 pub(crate) struct FrameWriter {
     half: OwnedWriteHalf,
     /// The frame in work, and how much of it is out. It outlives a dropped `send`.
     unsent: Vec<u8>,
     sent: usize,
+}
+
+impl Drop for FrameWriter {
+    fn drop(&mut self) {
+        // The end of the stream says it too; but a child waits then whether its parent is dying.
+        if self.sent == self.unsent.len()
+            && let Ok(frame) = encode_frame(&Down::<()>::Stop, DEFAULT_MAX_FRAME)
+        {
+            let _ = self.half.try_write(&frame);
+        }
+    }
 }
 
 impl FrameWriter {

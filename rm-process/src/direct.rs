@@ -14,6 +14,10 @@ use crate::exit::ExitStatus;
 use crate::node_config::NodeConfig;
 use crate::process::NodeProcess;
 use crate::spawn::{Found, ProcessManager};
+use crate::supervision::run_handler;
+
+/// The default manager, with the process that made it.
+static DEFAULT: Mutex<Option<(u32, ProcessManager)>> = Mutex::new(None);
 
 impl ProcessManager {
     /// The manager that the free functions use. Processes that it has started are killed with this
@@ -22,12 +26,16 @@ impl ProcessManager {
     /// # Errors
     /// [`ProcessError::SpawnFailed`] if the operating system has no thread to give.
     pub fn default_manager() -> Result<Self, ProcessError> {
-        static DEFAULT: Mutex<Option<ProcessManager>> = Mutex::new(None);
         let mut default = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(manager) = &*default {
-            return Ok(manager.clone());
+        match &*default {
+            // A fork of the process that made it has not its thread.
+            Some((process, manager)) if *process == std::process::id() => Ok(manager.clone()),
+            _ => {
+                let manager = Self::new()?;
+                *default = Some((std::process::id(), manager.clone()));
+                Ok(manager)
+            }
         }
-        Ok(default.insert(Self::new()?).clone())
     }
 
     /// Starts the process of a Python node, and waits until the node is ready. `node_type` is the
@@ -63,7 +71,7 @@ impl ProcessManager {
     ) -> Result<(), ProcessError> {
         match self.find(process_id)? {
             Found::Living(core) => core.on_exit(Box::new(handler)),
-            Found::Ended(exit) => handler(exit),
+            Found::Ended(exit) => run_handler(&handler, exit),
         }
         Ok(())
     }
@@ -141,4 +149,17 @@ pub async fn terminate_process(
 /// [`ProcessError::NoSuchProcess`] if it has not started such a process.
 pub async fn kill_process(process_id: u32) -> Result<(), ProcessError> {
     ProcessManager::default_manager()?.kill_process(process_id).await
+}
+
+/// Waits until the default manager has removed all that its processes had outside of them, which is a
+/// moment after the last of them has ended; see [`ProcessManager::finished`]. To be awaited at the end
+/// of a program that uses the functions above, with no handle left. Otherwise a record of a few bytes
+/// may stay until the next start.
+pub async fn finished() {
+    let default = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((process, manager)) = default
+        && process == std::process::id()
+    {
+        manager.finished().await;
+    }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::connection::ConnectionError;
 
 /// Version of the protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// What every introduction starts with.
 const MAGIC: &str = "remotemedia";

@@ -64,7 +64,9 @@ fn find(name: &OsStr, path: Option<&OsStr>) -> io::Result<PathBuf> {
         return Ok(name.into());
     }
     let mut refused = Errno::NOENT;
-    for folder in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
+    // A relative folder would mean another one here than in the child.
+    let folders = std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)));
+    for folder in folders.filter(|folder| folder.is_absolute()) {
         let candidate = folder.join(name);
         match rustix::fs::accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::EACCESS) {
             Ok(()) if candidate.is_file() => return Ok(candidate),

@@ -8,11 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup::Cgroup;
 use crate::report::PeakMemory;
-use crate::sys::{self, Usage};
+use crate::sys::{self, Born, Usage};
 
 /// The reading ends of a child's standard output and standard error.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ const PEAK_MARGIN: u64 = 8 << 20;
 pub(crate) struct Leader {
     pidfd: OwnedFd,
     pid: Pid,
+    /// The process whose child it is.
+    parent: u32,
     output: Option<Output>,
     /// Where it and all its descendants are, where this machine allows that.
     cgroup: Option<Cgroup>,
@@ -76,32 +79,23 @@ pub(crate) struct Remains {
 }
 
 impl Leader {
-    /// Takes charge of a child that was started as the leader of a group of its own. If that fails,
-    /// the child is killed.
+    /// Takes charge of a child that was started as the leader of a group of its own.
     pub(crate) fn new(
-        pid: Pid,
+        child: Born,
         output: Output,
         cgroup: Option<Cgroup>,
         forked_from: u64,
         tenancy: Arc<()>,
-    ) -> io::Result<Self> {
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => {
-                let (output, tenancy) = (Some(output), Some(tenancy));
-                Ok(Self { pidfd, pid, output, cgroup, forked_from, tenancy, reaped: false })
-            }
-            Err(error) => {
-                // The number is surely its, because it is not reaped.
-                let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-                sys::wait(pid);
-                Err(error.into())
-            }
-        }
+    ) -> Self {
+        let Born { pid, pidfd } = child;
+        let (output, tenancy) = (Some(output), Some(tenancy));
+        let parent = std::process::id();
+        Self { pidfd, pid, parent, output, cgroup, forked_from, tenancy, reaped: false }
     }
 
     /// Sends a signal to the whole group, unless the child has been reaped.
     pub(crate) fn signal(&self, signal: Signal) {
-        if self.reaped {
+        if self.reaped || !self.is_own() || self.is_forgotten() {
             return;
         }
         let group = rustix::process::kill_process_group(self.pid, signal);
@@ -119,6 +113,19 @@ impl Leader {
         }
     }
 
+    /// Whether this is the process whose child it is, and not a fork with a copy of this.
+    fn is_own(&self) -> bool {
+        self.parent == std::process::id()
+    }
+
+    /// Whether the operating system has forgotten the child by itself, or somebody else in this process
+    /// has waited for it. Its number may be a stranger's then.
+    fn is_forgotten(&self) -> bool {
+        let dead = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let waited = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), dead);
+        waited.is_err_and(|error| error == Errno::CHILD)
+    }
+
     /// Whether the child is dead; it stays a zombie.
     pub(crate) fn is_dead(&self) -> bool {
         let dead = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -132,7 +139,7 @@ impl Leader {
     /// Kills what is left of the group, then waits for the child and forgets it. Returns at once
     /// if the child is dead already, and soon after its death if not. A second time it gives nothing.
     pub(crate) fn reap(&mut self) -> Reaped {
-        if self.reaped {
+        if self.reaped || !self.is_own() {
             return Reaped::default();
         }
         // Writing to a cgroup's switch waits for everybody who moves a process at that moment, so it
@@ -140,7 +147,7 @@ impl Leader {
         let empty = self.cgroup.take_if(|cgroup| !cgroup.is_populated());
         self.signal(Signal::KILL);
         let cgroup = self.cgroup.take().or(empty);
-        let waited = sys::wait(self.pid);
+        let waited = if self.is_forgotten() { None } else { sys::wait(self.pid) };
         self.reaped = true;
         let usage = waited.map(|(_, usage)| usage).unwrap_or_default();
         let bytes = usage.peak_memory;

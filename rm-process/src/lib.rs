@@ -108,7 +108,7 @@ mod direct;
 
 pub use command::{BASE_ENV, CommandSpec};
 pub use connection::{Connection, ConnectionError, Incoming, Receiver, Sender};
-pub use direct::{kill_process, on_process_exit, spawn_node_process, terminate_process};
+pub use direct::{finished, kill_process, on_process_exit, spawn_node_process, terminate_process};
 pub use error::ProcessError;
 pub use exit::{ExitReason, ExitStatus};
 pub use handshake::{HandshakeError, PROTOCOL_VERSION};

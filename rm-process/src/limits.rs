@@ -290,8 +290,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Has the child enter one more cgroup. `procs` is that cgroup's `cgroup.procs` or `tasks`, open for writing, close-on-exec and above the standard streams, which the
-    /// child replaces.
+    /// Has the child enter one more cgroup. `procs` is that cgroup's `cgroup.procs` or `tasks`, open
+    /// for writing, close-on-exec and above the standard streams, which the child replaces.
     pub fn enter(&mut self, procs: OwnedFd) {
         self.procs.push(procs);
     }

@@ -25,7 +25,11 @@ use crate::supervision::{Core, Watched};
 /// A handle to one process. Clones are handles to the same process; when the last one is dropped
 /// while the process still runs, the process, its group and, where there is a cgroup, all of its
 /// descendants are killed.
+///
+/// A handler that was given to [`on_exit`](NodeProcess::on_exit) and holds a handle keeps the process
+/// alive, too.
 #[derive(Debug, Clone)]
+#[must_use = "the process is killed when its last handle is dropped"]
 pub struct NodeProcess {
     owner: Arc<Owner>,
 }

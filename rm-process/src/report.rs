@@ -107,6 +107,7 @@ impl End {
                 limits: &core.spec.limits,
                 oom_kills: reaped.oom_kills,
                 peak_memory: reaped.peak_memory,
+                peak_tree_memory: reaped.tree_peak,
                 said: &said,
                 exception: exception.as_ref(),
             })

@@ -13,10 +13,10 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 
 use crate::launch::Program;
-use crate::sys::{self, Launch, Legacy};
+use crate::sys::{self, Born, Launch, Legacy};
 
 /// Reads until the parent is gone, kills, and removes the cgroup with all that is below it.
 ///
@@ -72,22 +72,14 @@ impl Sentinel {
         let (input, lifeline) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let input = sys::apart(input)?;
         let null = sys::apart(OpenOptions::new().write(true).open("/dev/null")?.into())?;
-        let pid = sys::launch(&Launch {
+        let Born { pid, pidfd } = sys::launch(&Launch {
             program: &program,
             streams: [input.as_fd(), null.as_fd(), null.as_fd()],
             legacy: &Legacy::default(),
             dies_with_parent: false,
             birthplace: None,
         })?;
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { pid, pidfd, lifeline, parent: std::process::id() }),
-            Err(error) => {
-                // The number is surely its, because it is not reaped.
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-                sys::wait(pid);
-                Err(error.into())
-            }
-        }
+        Ok(Self { pid, pidfd, lifeline, parent: std::process::id() })
     }
 }
 
@@ -194,7 +186,8 @@ mod tests {
         let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
         let pid = lines.find_map(|line| line.split_once("ready ")?.1.parse().ok()).unwrap();
         let pid = Pid::from_raw(pid).unwrap();
-        let sentinel = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let sentinel =
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
             // It may not have come to ignore them yet, but it surely has when it reads.
             while !is_reading(pid) {

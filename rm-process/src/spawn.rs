@@ -26,7 +26,7 @@ use crate::limits::Limit;
 use crate::page::StatusPage;
 use crate::process::NodeProcess;
 use crate::protocol::FrameError;
-use crate::state::Event;
+use crate::state::{Deadline, Event};
 use crate::supervision::{Core, Watched};
 use crate::sys::{self, Legacy};
 use crate::workshop::{Job, Started, Workshop};
@@ -51,7 +51,8 @@ pub struct ManagerOptions {
 ///
 /// The kernel's parent-death signal is bound to the thread that starts a child, so that thread
 /// must live as long as the child: it ends when the last manager and the last process started by
-/// it are gone. Dropping the last of these waits for that, which is a matter of milliseconds.
+/// it are gone. Dropping the last of these waits for that: a matter of milliseconds, unless descendants
+/// that were killed do not die.
 #[derive(Debug, Clone)]
 pub struct ProcessManager {
     shared: Arc<Shared>,
@@ -160,9 +161,8 @@ impl ProcessManager {
         &self,
         spec: CommandSpec,
     ) -> Result<(NodeProcess, Connection<Tx, Rx>), ProcessError> {
-        let failed = |error: io::Error| {
-            ProcessError::SpawnFailed(format!("cannot make a control channel: {error}"))
-        };
+        let program = spec.program.to_string_lossy().into_owned();
+        let failed = |error: io::Error| ProcessError::from_spawn(&program, &error);
         let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
         let (page, file) = StatusPage::create().map_err(failed)?;
         let theirs = Inherited::new(theirs.into()).map_err(failed)?;
@@ -355,6 +355,8 @@ impl ProcessManager {
         let program = spec.program.to_string_lossy().into_owned();
         let failed = |error: io::Error| ProcessError::from_spawn(&program, &error);
         let (announcement, page) = control.unzip();
+        // Dropped after the answer and whatever comes with it.
+        let _rest = Rest(self);
         let (reply, answer) = oneshot::channel();
         let job = Job::Start {
             spec: Box::new(spec.clone()),
@@ -363,13 +365,25 @@ impl ProcessManager {
             reply,
         };
         self.shared.workshop.send(job);
-        let started = answer.await.expect("the spawner thread answers every job");
+        let started = answer.await.unwrap_or_else(|_| {
+            Err(io::Error::other("the thread that starts processes has ended"))
+        });
         let Started { leader, unenforced } = started.map_err(failed)?;
         for missing in &unenforced {
             tracing::warn!(node = %spec.label, "{missing}");
         }
         let watched = Watched { spec, page, unenforced, slot, manager: self.clone() };
         NodeProcess::watch(leader, watched).map_err(failed)
+    }
+}
+
+/// Has what the runtime keeps outside of its process removed if, after a start that failed or was
+/// given up, it keeps it for nobody.
+struct Rest<'a>(&'a ProcessManager);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.bury(Remains::default());
     }
 }
 
@@ -431,9 +445,10 @@ async fn introduce(process: &NodeProcess, reader: &mut FrameReader) -> Result<()
 async fn died_early(process: &NodeProcess) -> ProcessError {
     if tokio::time::timeout(DEATH_AFTER_CLOSE, process.exited()).await.is_err() {
         process.kill().await;
+        return ProcessError::foreign(process, HandshakeError::Closed);
     }
     let report = Box::new(process.failure_report());
-    if report.deadline.is_some() {
+    if process.core().lifecycle().passed().is_some_and(Deadline::is_of_start) {
         ProcessError::InitTimeout { report }
     } else {
         ProcessError::EarlyExit { report }

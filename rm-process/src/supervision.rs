@@ -51,7 +51,7 @@ pub(crate) struct Core {
     /// By which the child is asked to end; empty where it has no control channel.
     writer: OnceLock<Weak<tokio::sync::Mutex<FrameWriter>>>,
     page: Option<StatusPage>,
-    progress: Mutex<Progress>,
+    progress: Mutex<Option<Progress>>,
     /// Memory in RAM when it was last looked at, in bytes.
     memory: AtomicU64,
     channels: Mutex<(Vec<ChannelId>, Vec<ChannelId>)>,
@@ -176,8 +176,8 @@ impl Core {
         for action in actions {
             match action {
                 Action::Ask => self.ask(),
-                Action::Signal(Step::Terminate) => self.leader().signal(Signal::TERM),
-                Action::Signal(Step::Abort) => self.leader().signal(Signal::ABORT),
+                Action::Signal(Step::Terminate) => self.signal_and_wake(Signal::TERM),
+                Action::Signal(Step::Abort) => self.signal_and_wake(Signal::ABORT),
                 Action::Signal(Step::Kill) => self.leader().signal(Signal::KILL),
             }
         }
@@ -186,6 +186,13 @@ impl Core {
         }
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Sends a signal that a process has to be running to react to.
+    fn signal_and_wake(&self, signal: Signal) {
+        let leader = self.leader();
+        leader.signal(signal);
+        leader.signal(Signal::CONT);
     }
 
     /// Asks the child to end. Where its input is full, SIGTERM says it later.
@@ -202,7 +209,7 @@ impl Core {
         let event = match incoming {
             Incoming::Value(_) => return,
             Incoming::Progress(progress) => {
-                lock(&self.progress).clone_from(progress);
+                *lock(&self.progress) = Some(progress.clone());
                 Event::Progress
             }
             Incoming::Ready => Event::Ready,
@@ -263,18 +270,12 @@ impl Core {
         *lock(&self.channels) = (Vec::new(), Vec::new());
         // First, so that who waits for the end may start another process in its place.
         *lock(&self.slot) = None;
-        self.manager.note_exit(self.pid, self, &exit);
         self.exit.send_replace(Some(exit.clone()));
+        // After that, so that who notes the start meanwhile knows of the end, or comes before this.
+        self.manager.note_exit(self.pid, self, &exit);
         lock(&self.keeps).clear();
         let handlers = lock(&self.handlers).take();
-        handlers.into_iter().flatten().for_each(|handler| self.tell(&handler, &exit));
-    }
-
-    fn tell(&self, handler: &ExitHandler, exit: &ExitStatus) {
-        let told = catch_unwind(AssertUnwindSafe(|| handler(exit.clone())));
-        if told.is_err() {
-            tracing::error!(node = %self.spec.label, pid = self.pid, "an exit handler panicked");
-        }
+        handlers.into_iter().flatten().for_each(|handler| run_handler(&*handler, exit.clone()));
     }
 
     /// Has `handler` run when the process has ended, or now if it has.
@@ -287,7 +288,7 @@ impl Core {
             }
         }
         let exit = self.exit.borrow().clone();
-        self.tell(&handler, &exit.expect("handlers are taken after the end is known"));
+        run_handler(&*handler, exit.expect("handlers are taken after the end is known"));
     }
 
     pub(crate) async fn exited(&self) -> ExitStatus {
@@ -324,14 +325,20 @@ impl Core {
             pid: self.pid,
             status: self.status(),
             deadline: self.lifecycle().passed().map(ToString::to_string),
-            last_progress: Some(lock(&self.progress).clone())
-                .filter(|last| *last != Progress::default()),
+            last_progress: lock(&self.progress).clone(),
             exit,
             uptime,
             end,
             stdout_tail: self.stdout.tail(),
             stderr_tail: self.stderr.tail(),
         }
+    }
+}
+
+/// Runs what was to be run when a process has ended. Its panic harms nobody.
+pub(crate) fn run_handler(handler: &dyn Fn(ExitStatus), exit: ExitStatus) {
+    if catch_unwind(AssertUnwindSafe(|| handler(exit))).is_err() {
+        tracing::error!("an exit handler panicked");
     }
 }
 

@@ -49,6 +49,14 @@ pub(crate) struct Launch<'a> {
     pub(crate) birthplace: Option<&'a Birthplace>,
 }
 
+/// A child that was started, and leads a process group of its own.
+#[derive(Debug)]
+pub(crate) struct Born {
+    pub(crate) pid: Pid,
+    /// Means this child for ever.
+    pub(crate) pidfd: OwnedFd,
+}
+
 /// What a child reads while it shares its parent's memory, and where it says what went wrong.
 struct Plan<'a> {
     launch: &'a Launch<'a>,
@@ -83,7 +91,7 @@ const CHILD_STACK: usize = 64 * 1024;
 ///
 /// # Errors
 /// The operating system's; one that comes from a step before the program says which.
-pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Pid> {
+pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Born> {
     let pointers = |texts: &[CString]| {
         let pointers = texts.iter().map(|text| text.as_ptr());
         pointers.chain([std::ptr::null()]).collect::<Vec<_>>()
@@ -107,7 +115,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Pid> {
     if failure == 0 {
         return Ok(child);
     }
-    wait(child);
+    wait(child.pid);
     let error = io::Error::from_raw_os_error((failure & u64::from(u32::MAX)) as i32);
     // Above them all is the program itself, whose error speaks for itself.
     match STEPS.get((failure >> 32) as usize - 1) {
@@ -116,7 +124,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Pid> {
     }
 }
 
-fn clone(plan: &Plan<'_>, stack: &mut [u128]) -> io::Result<Pid> {
+fn clone(plan: &Plan<'_>, stack: &mut [u128]) -> io::Result<Born> {
     if let Some(birthplace) = plan.launch.birthplace {
         if let Some(child) = clone_into(birthplace.folder.as_fd(), plan, stack) {
             return Ok(child);
@@ -124,22 +132,30 @@ fn clone(plan: &Plan<'_>, stack: &mut [u128]) -> io::Result<Pid> {
         // The kernel or a sandbox has not this call.
         plan.is_outside.store(true, Ordering::Relaxed);
     }
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: RawFd = -1;
     let data = std::ptr::from_ref(plan).cast_mut().cast();
     let top = stack.as_mut_ptr_range().end.cast();
     // SAFETY: `become_program` runs on a stack of its own, whose end is aligned and which nobody
     // else uses; `plan` outlives it, because CLONE_VFORK suspends this thread until the child has
-    // executed its program or exited. What it may do in memory that it shares is proven there.
-    let pid = unsafe { libc::clone(become_program, top, flags, data) };
-    match Pid::from_raw(pid) {
-        Some(pid) if pid.as_raw_pid() > 0 => Ok(pid),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // executed its program or exited. What it may do in memory that it shares is proven there. The
+    // kernel writes one descriptor to where the fifth argument points.
+    let pid = unsafe { libc::clone(become_program, top, flags, data, &raw mut pidfd) };
+    born(i64::from(pid), pidfd).ok_or_else(io::Error::last_os_error)
+}
+
+/// The child of which a call that started it has told.
+fn born(pid: i64, pidfd: RawFd) -> Option<Born> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 0)?)?;
+    // SAFETY: the call has succeeded, so the kernel has opened this descriptor for it, and nobody
+    // else has heard of the number.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Some(Born { pid, pidfd })
 }
 
 /// clone3(2) into a cgroup, which glibc does not offer.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn clone_into(cgroup: BorrowedFd<'_>, plan: &Plan<'_>, stack: &mut [u128]) -> Option<Pid> {
+fn clone_into(cgroup: BorrowedFd<'_>, plan: &Plan<'_>, stack: &mut [u128]) -> Option<Born> {
     /// The flag of linux/sched.h.
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -160,9 +176,11 @@ fn clone_into(cgroup: BorrowedFd<'_>, plan: &Plan<'_>, stack: &mut [u128]) -> Op
         cgroup: u64,
     }
 
-    let flags = u64::try_from(libc::CLONE_VM | libc::CLONE_VFORK).ok()?;
+    let flags = u64::try_from(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD).ok()?;
+    let mut pidfd: RawFd = -1;
     let args = CloneArgs {
         flags: flags | CLONE_INTO_CGROUP,
+        pidfd: &raw mut pidfd as u64,
         exit_signal: u64::try_from(libc::SIGCHLD).ok()?,
         stack: stack.as_mut_ptr() as u64,
         stack_size: size_of_val(stack) as u64,
@@ -175,7 +193,8 @@ fn clone_into(cgroup: BorrowedFd<'_>, plan: &Plan<'_>, stack: &mut [u128]) -> Op
     // SAFETY: the system call returns twice. The parent goes on behind the block with the result;
     // the registers that the kernel overwrites are declared. The child, for which the result is
     // zero, has the stack given, whose end is aligned as a call wants it, calls `become_program`
-    // there and does not come back from it. As for `libc::clone` above, `plan` outlives that.
+    // there and does not come back from it. As for `libc::clone` above, `plan` outlives that, and the
+    // kernel writes one descriptor.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!(
@@ -214,11 +233,11 @@ fn clone_into(cgroup: BorrowedFd<'_>, plan: &Plan<'_>, stack: &mut [u128]) -> Op
             in("x21") child,
         );
     }
-    Pid::from_raw(i32::try_from(result).ok().filter(|pid| *pid > 0)?)
+    born(result, pidfd)
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn clone_into(_: BorrowedFd<'_>, _: &Plan<'_>, _: &mut [u128]) -> Option<Pid> {
+fn clone_into(_: BorrowedFd<'_>, _: &Plan<'_>, _: &mut [u128]) -> Option<Born> {
     None
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) oom_kills: u64,
     /// Most memory that it had in RAM.
     pub(crate) peak_memory: PeakMemory,
+    /// Most memory that it and its descendants had together, in bytes, where that was counted.
+    pub(crate) peak_tree_memory: Option<u64>,
     /// What it said at the end.
     pub(crate) said: &'a Diagnosis,
     /// The exception that ended it, of those that it told of.
@@ -71,7 +73,9 @@ impl Verdict {
         let is_explained = evidence.was_told_to_end
             || evidence.exception.is_some()
             || matches!(reason, ExitReason::ResourceLimit { .. });
-        let is_limited = evidence.limits.max_memory.is_some() || evidence.said.names_memory();
+        let is_limited = evidence.limits.max_memory.is_some()
+            || evidence.oom_kills > 0
+            || evidence.said.names_memory();
         Self { reason, possibly_memory: is_limited && !is_explained }
     }
 }
@@ -79,20 +83,29 @@ impl Verdict {
 impl Evidence<'_> {
     /// The limit that the process has gone beyond, where there is proof.
     fn exceeded(&self) -> Option<Limit> {
+        if self.was_told_to_end && self.oom_kills == 0 {
+            return None;
+        }
         if let Some(max) = self.limits.max_memory {
             let peak = self.peak_memory;
-            let is_full = !peak.is_bound && peak.bytes >= max / 100 * FULL;
-            let names_memory = self.said.names_memory() && !self.said.names_device_memory();
+            // Files that are mapped count in the process's own peak only.
+            let tree_agrees = self.peak_tree_memory.is_none_or(|bytes| bytes >= max / 100 * FULL);
+            let is_full = !peak.is_bound && peak.bytes >= max / 100 * FULL && tree_agrees;
+            let names_memory = self.ended_by_its_words()
+                && self.said.names_memory()
+                && !self.said.names_device_memory();
             let other_exception = self.exception.is_some() && !names_memory;
-            if self.oom_kills > 0
-                || names_memory
-                || (is_full && !other_exception && !self.was_told_to_end)
-            {
+            if self.oom_kills > 0 || names_memory || (is_full && !other_exception) {
                 return Some(Limit::Memory);
             }
         }
-        (self.limits.open_files.is_some() && self.said.names_open_files())
-            .then_some(Limit::OpenFiles)
+        let names_files = self.exception.is_some() && self.said.names_open_files();
+        (self.limits.open_files.is_some() && names_files).then_some(Limit::OpenFiles)
+    }
+
+    /// Whether what was printed tells of the end, and not of something before that was handled.
+    fn ended_by_its_words(&self) -> bool {
+        self.exception.is_some() || self.said.abort.is_some()
     }
 }
 

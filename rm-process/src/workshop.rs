@@ -79,7 +79,8 @@ impl Workshop {
     /// Asks for something.
     pub(crate) fn send(&self, job: Job) {
         let jobs = self.jobs.as_ref().expect("taken by the drop only");
-        jobs.send(job).expect("the thread lives as long as this");
+        // Without its thread, which only a panic can end, nothing is started or removed any more.
+        let _ = jobs.send(job);
     }
 
     /// Waits until the thread has ended.
@@ -197,7 +198,7 @@ impl Tools {
         let (stdout, child_stdout) = pipe()?;
         let (stderr, child_stderr) = pipe()?;
         let forked_from = memory_of("self").map_or(0, |memory| memory.peak);
-        let pid = sys::launch(&Launch {
+        let child = sys::launch(&Launch {
             program: &program,
             streams: [input.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()],
             legacy: &legacy,
@@ -205,7 +206,7 @@ impl Tools {
             birthplace: birthplace.as_ref(),
         })?;
         let output = Output { stdout, stderr };
-        let leader = Leader::new(pid, output, cgroup, forked_from, Arc::clone(&self.tenancy))?;
+        let leader = Leader::new(child, output, cgroup, forked_from, Arc::clone(&self.tenancy));
         Ok(Started { leader, unenforced })
     }
 

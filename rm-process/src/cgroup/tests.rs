@@ -307,6 +307,7 @@ fn a_place_beside_this_process_is_not_taken_if_that_escapes_a_limit_or_another_r
     check_beside("app.slice", &max, "subtree_control: No such file");
     check_beside("app.slice", &[("memory.max", "1000000\n")], "own has a limit of its own");
     check_beside("app.slice", &[("cpu.max", "50000 100000\n")], "own has a limit of its own");
+    check_beside("app.slice", &[("pids.max", "4915\n")], "own has a limit of its own");
     check_beside("remotemedia-0", &max, "own is a child of another runtime");
 }
 

@@ -83,6 +83,13 @@ pub(crate) enum Deadline {
     Caller(String),
 }
 
+impl Deadline {
+    /// Whether it is one of those until a process is ready.
+    pub(crate) fn is_of_start(&self) -> bool {
+        matches!(self, Self::Handshake(_) | Self::Progress(_) | Self::InitLimit(_))
+    }
+}
+
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -15,6 +15,7 @@ struct Case {
     open_files: Option<u64>,
     oom_kills: u64,
     peak: PeakMemory,
+    tree_peak: Option<u64>,
     stderr: &'static str,
 }
 
@@ -27,6 +28,7 @@ fn exited(code: i32) -> Case {
         open_files: None,
         oom_kills: 0,
         peak: PeakMemory::default(),
+        tree_peak: None,
         stderr: "",
     }
 }
@@ -46,6 +48,7 @@ fn check(case: Case, reason: ExitReason, possibly_memory: bool) {
         limits: &limits,
         oom_kills: case.oom_kills,
         peak_memory: case.peak,
+        peak_tree_memory: case.tree_peak,
         exception: said.cause(),
         said: &said,
     });
@@ -63,6 +66,8 @@ const DEVICE_MEMORY: &str = "Traceback (most recent call last):\n  \
 const TOO_MANY_FILES: &str = "Traceback (most recent call last):\n  \
     File \"node.py\", line 1, in <module>\n\
     OSError: [Errno 24] Too many open files: 'x'\n";
+const IN_A_THREAD: &str = "Exception in thread Thread-1:\nTraceback (most recent call last):\n  \
+    File \"node.py\", line 1, in run\nMemoryError\n";
 const BAD_ALLOC: &str = "terminate called after throwing an instance of 'std::bad_alloc'\n  \
     what():  std::bad_alloc\n";
 
@@ -104,6 +109,9 @@ fn memory_is_the_reason_where_there_is_proof_and_a_limit() {
     check(limited(Case { stderr: MEMORY_ERROR, ..exited(1) }), MEMORY, false);
     check(limited(Case { stderr: BAD_ALLOC, ..killed(Signal::SIGABRT) }), MEMORY, false);
     check(limited(Case { peak: peak(GIB / 100 * 96), ..killed(Signal::SIGSEGV) }), MEMORY, false);
+    // Files that were mapped do not count in what the tree has used.
+    let mapped = Case { peak: peak(GIB), tree_peak: Some(GIB / 8), ..killed(Signal::SIGSEGV) };
+    check(limited(mapped), ExitReason::Crash, true);
     // A peak that may be another process's is no proof.
     let bound = PeakMemory { bytes: GIB, is_bound: true };
     check(limited(Case { peak: bound, ..killed(Signal::SIGSEGV) }), ExitReason::Crash, true);
@@ -114,6 +122,7 @@ fn memory_is_the_reason_where_there_is_proof_and_a_limit() {
     );
     check(limited(killed(Signal::SIGKILL)), ExitReason::Killed, true);
     // Without a limit of its own it was the machine's, or a device's.
+    check(Case { oom_kills: 1, ..killed(Signal::SIGKILL) }, ExitReason::Killed, true);
     check(Case { stderr: MEMORY_ERROR, ..exited(1) }, ExitReason::Crash, false);
     check(Case { stderr: BAD_ALLOC, ..killed(Signal::SIGABRT) }, ExitReason::Crash, true);
     check(limited(Case { stderr: DEVICE_MEMORY, ..exited(1) }), ExitReason::Crash, false);
@@ -127,6 +136,10 @@ fn memory_is_not_the_reason_where_another_is_known() {
     check(limited(Case { stderr: VALUE_ERROR, peak: full, ..exited(1) }), ExitReason::Crash, false);
     let told = Case { was_told_to_end: true, peak: full, ..killed(Signal::SIGKILL) };
     check(limited(told), ExitReason::Killed, false);
+    // A thread's exception, after which the process went on until it was told to end.
+    let thread = Case { was_told_to_end: true, stderr: IN_A_THREAD, ..killed(Signal::SIGTERM) };
+    check(limited(thread), ExitReason::Killed, false);
+    check(limited(Case { stderr: IN_A_THREAD, ..exited(3) }), ExitReason::Crash, true);
 }
 
 #[test]

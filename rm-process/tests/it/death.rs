@@ -15,7 +15,11 @@ struct Generations {
 }
 
 async fn three_generations() -> Generations {
-    let spec = child("parent");
+    generations("family").await
+}
+
+async fn generations(kind: &str) -> Generations {
+    let spec = child("parent").arg(kind);
     let (parent, mut connection) = manager().spawn::<(), (u32, u32)>(spec).await.unwrap();
     let (child, grandchild) = soon(connection.recv()).await.unwrap().unwrap();
     let (child, grandchild) = (Stranger::new(child), Stranger::new(grandchild));
@@ -40,6 +44,16 @@ async fn child_and_grandchild_die_when_the_parent_is_killed_while_the_child_is_s
     soon(family.parent.kill()).await;
     family.child.wait_dead();
     family.grandchild.wait_dead();
+}
+
+#[tokio::test]
+async fn a_grandchild_dies_with_the_parent_also_if_the_child_ends_when_its_channel_does() {
+    for _ in 0..10 {
+        let family = generations("leaves").await;
+        soon(family.parent.kill()).await;
+        family.child.wait_dead();
+        family.grandchild.wait_dead();
+    }
 }
 
 #[tokio::test]

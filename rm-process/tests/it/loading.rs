@@ -125,3 +125,42 @@ async fn who_waits_for_readiness_learns_of_each_way_to_miss_it() {
     let exit = soon(process.terminate(Duration::from_secs(3600))).await;
     assert_eq!(exit.code, Some(0));
 }
+
+#[tokio::test]
+async fn what_a_child_tells_of_itself_is_kept_in_bounds() {
+    let (process, mut connection) = puppet().await;
+    let long = "x".repeat(100_000);
+    order(&mut connection, &format!("progress {long}")).await;
+    let told = process.failure_report().last_progress.expect("progress was told");
+    assert_eq!(told.message.len(), 8 * 1024);
+    order(&mut connection, "fraction NaN").await;
+    let told = process.failure_report().last_progress.expect("progress was told");
+    assert_eq!(told.fraction, 0.0);
+    order(&mut connection, &format!("fail {long}")).await;
+    let ProcessStatus::Error(text) = process.status() else { panic!("{}", process.status()) };
+    assert_eq!(text.len(), 8 * 1024);
+}
+
+#[tokio::test]
+async fn a_stop_while_loading_is_no_missed_deadline() {
+    let manager = manager();
+    let mut spec = child("deaf");
+    spec.session_id = "s".to_owned();
+    let started = manager.spawn_ready(spec);
+    let stopped = async {
+        // Until it is there to be stopped.
+        while manager.terminate_session("s", Duration::from_millis(300)).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (started, ()) = soon(async { tokio::join!(started, stopped) }).await;
+    let error = started.unwrap_err();
+    assert!(matches!(error, ProcessError::EarlyExit { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_child_that_closes_its_channel_while_it_loads_and_lives_on_is_foreign() {
+    let error = soon(manager().spawn_ready(child("hangs-up"))).await.unwrap_err();
+    let ProcessError::ForeignPeer { source, .. } = &error else { panic!("{error}") };
+    assert!(matches!(source, rm_process::HandshakeError::Closed), "{error}");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rm_process::{ExitReason, ProcessStatus};
 
-use crate::support::{Stranger, child, is_known, manager, sh, soon, wrote};
+use crate::support::{Stranger, child, gone, is_known, manager, sh, soon, unique_argument, wrote};
 
 #[tokio::test]
 async fn an_exit_is_known_to_every_waiter_and_the_child_is_reaped() {
@@ -161,7 +161,8 @@ async fn terminate_kills_a_child_that_ignores_sigterm_before_the_grace_ends() {
 #[tokio::test]
 async fn terminate_without_a_grace_kills_at_once_also_a_stopped_child() {
     let process = manager().spawn_plain(sh("kill -STOP $$")).await.unwrap();
-    Stranger::new(process.process_id()).wait_stopped();
+    let stranger = Stranger::new(process.process_id());
+    stranger.wait_stopped();
     let exit = soon(process.terminate(Duration::ZERO)).await;
     assert_eq!(exit.signal_name(), Some("SIGKILL"));
 }
@@ -194,4 +195,28 @@ async fn grandchildren_do_not_outlive_a_child_that_exits_by_itself() {
     assert_eq!(exit.code, Some(0));
     let grandchild: u32 = process.stdout_tail().trim().parse().unwrap();
     Stranger::find(grandchild).inspect(Stranger::wait_dead);
+}
+
+#[tokio::test]
+async fn a_stopped_process_can_end_when_it_is_asked_to() {
+    let script = "trap 'exit 5' TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done";
+    let process = manager().spawn_plain(sh(script)).await.unwrap();
+    wrote(&process, "ready").await;
+    let stranger = Stranger::new(process.process_id());
+    stranger.wait_stopped();
+    let exit = soon(process.terminate(Duration::from_secs(3600))).await;
+    assert_eq!(exit.code, Some(5), "{}", process.failure_report());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_no_record_and_the_manager_can_go_on() {
+    let manager = manager();
+    let missing = rm_process::CommandSpec::new("/no/such/program");
+    assert!(manager.spawn_plain(missing).await.is_err());
+    let mark = unique_argument();
+    let process = manager.spawn_plain(sh(&format!("exec sleep {mark}"))).await.unwrap();
+    soon(process.kill()).await;
+    drop(process);
+    soon(manager.finished()).await;
+    gone(&mark).await;
 }
