@@ -44,8 +44,16 @@ fn start(program: &Program, birthplace: Option<&Birthplace>) -> io::Result<Strin
 
 #[test]
 fn a_child_has_its_arguments_its_environment_and_its_folder_and_nothing_else() {
-    let output = run("pwd; env | sort; echo $0", Some(Path::new("/usr")), None).unwrap();
-    assert_eq!(output, "/usr\nGIVEN=by us\nPWD=/usr\n/bin/sh\n");
+    let env = || BTreeMap::from([("GIVEN".into(), "by us".into()), ("B".into(), "2".into())]);
+    let program = |name: &str, args: &[OsString]| {
+        Program::new(OsStr::new(name), args, env(), Some(Path::new("/usr"))).unwrap()
+    };
+    let shown = start(&program("/usr/bin/env", &[]), None).unwrap();
+    assert_eq!(shown, "B=2\nGIVEN=by us\n");
+    let folder = start(&program("/usr/bin/readlink", &["/proc/self/cwd".into()]), None).unwrap();
+    assert_eq!(folder, "/usr\n");
+    let said = start(&program("/usr/bin/printf", &["%s|%s".into(), "a b".into(), "".into()]), None);
+    assert_eq!(said.unwrap(), "a b|");
 }
 
 #[test]
