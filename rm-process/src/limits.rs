@@ -169,7 +169,7 @@ impl fmt::Display for Cpus<'_> {
 }
 
 impl Limits {
-    /// What [`apply`](Prepared::apply) puts on a child, if this machine can enforce all of it.
+    /// What is put on a child before its program begins, if this machine can enforce all of it.
     ///
     /// Rights and CPUs are those of this process's main thread.
     ///
