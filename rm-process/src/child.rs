@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -279,9 +280,10 @@ impl<Rx: DeserializeOwned> ChildReceiver<Rx> {
                 Err(error) => return Err(ConnectionError::from_io(error)),
             };
             if read == 0 {
+                // First: a parent that is killed in the midst of a frame closes the channel too.
+                end_with_parent();
                 self.decoder.finish()?;
                 self.stopped = true;
-                end_with_parent();
             }
             self.decoder.push(&self.buffer[..read]);
         }
@@ -350,17 +352,28 @@ struct Parent {
 static PARENT: OnceLock<Parent> = OnceLock::new();
 
 /// How long after it has closed its end of the control channel a parent is awaited to die.
-const DEATH_AFTER_CLOSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const DEATH_AFTER_CLOSE: Duration = Duration::from_millis(100);
 
 /// Ends this process with its parent if that is dying. A dying parent closes the control channel a
 /// moment before its death shows, and a child that takes that for the word to end would be gone
 /// before it could end its descendants.
 fn end_with_parent() {
+    static AWAITED: OnceLock<()> = OnceLock::new();
+
     let Some(parent) = PARENT.get() else { return };
-    let mut watched = [PollFd::new(&parent.pidfd, PollFlags::IN)];
-    if rustix::event::poll(&mut watched, Some(&DEATH_AFTER_CLOSE)) == Ok(1) {
-        kill_own_group(parent.cgroup.as_ref());
-    }
+    // Once: a parent that lives on after that is watched by the thread alone.
+    AWAITED.get_or_init(|| {
+        let until = Instant::now() + DEATH_AFTER_CLOSE;
+        loop {
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
+            let mut watched = [PollFd::new(&parent.pidfd, PollFlags::IN)];
+            match rustix::event::poll(&mut watched, left.ok().as_ref()) {
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => break,
+                Ok(_) => kill_own_group(parent.cgroup.as_ref()),
+            }
+        }
+    });
 }
 
 fn watch(parent: &Parent) {

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::Access;
 use rustix::io::Errno;
 
 /// Where programs are looked for if the child has no `PATH`, as execvp(3) does.
@@ -68,7 +68,7 @@ fn find(name: &OsStr, path: Option<&OsStr>) -> io::Result<PathBuf> {
     let folders = std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)));
     for folder in folders.filter(|folder| folder.is_absolute()) {
         let candidate = folder.join(name);
-        match rustix::fs::accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::EACCESS) {
+        match rustix::fs::access(&candidate, Access::EXEC_OK) {
             Ok(()) if candidate.is_file() => return Ok(candidate),
             Err(Errno::ACCESS) => refused = Errno::ACCESS,
             _ => {}

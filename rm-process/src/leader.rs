@@ -147,7 +147,7 @@ impl Leader {
         let empty = self.cgroup.take_if(|cgroup| !cgroup.is_populated());
         self.signal(Signal::KILL);
         let cgroup = self.cgroup.take().or(empty);
-        let waited = if self.is_forgotten() { None } else { sys::wait(self.pid) };
+        let waited = sys::wait(self.pidfd.as_fd());
         self.reaped = true;
         let usage = waited.map(|(_, usage)| usage).unwrap_or_default();
         let bytes = usage.peak_memory;

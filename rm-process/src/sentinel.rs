@@ -48,6 +48,7 @@ done
 /// and does not get the kernel's signal when the parent dies.
 #[derive(Debug)]
 pub struct Sentinel {
+    #[cfg_attr(not(test), expect(dead_code, reason = "its pidfd is enough"))]
     pid: Pid,
     pidfd: OwnedFd,
     /// The end of the pipe that it waits at.
@@ -99,7 +100,7 @@ impl Drop for Sentinel {
         }
         // Before the pipe closes, so that it does not do its work.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        sys::wait(self.pid);
+        sys::wait(self.pidfd.as_fd());
     }
 }
 

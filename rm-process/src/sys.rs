@@ -20,7 +20,7 @@ use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::fs::FileType;
 use rustix::io::{Errno, FdFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -115,7 +115,7 @@ pub(crate) fn launch(launch: &Launch<'_>) -> io::Result<Born> {
     if failure == 0 {
         return Ok(child);
     }
-    wait(child.pid);
+    wait(child.pidfd.as_fd());
     let error = io::Error::from_raw_os_error((failure & u64::from(u32::MAX)) as i32);
     // Above them all is the program itself, whose error speaks for itself.
     match STEPS.get((failure >> 32) as usize - 1) {
@@ -129,7 +129,7 @@ fn clone(plan: &Plan<'_>, stack: &mut [u128]) -> io::Result<Born> {
         if let Some(child) = clone_into(birthplace.folder.as_fd(), plan, stack) {
             return Ok(child);
         }
-        // The kernel or a sandbox has not this call.
+        // The kernel or a sandbox has not this call, or the cgroup takes nobody.
         plan.is_outside.store(true, Ordering::Relaxed);
     }
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
@@ -141,12 +141,21 @@ fn clone(plan: &Plan<'_>, stack: &mut [u128]) -> io::Result<Born> {
     // executed its program or exited. What it may do in memory that it shares is proven there. The
     // kernel writes one descriptor to where the fifth argument points.
     let pid = unsafe { libc::clone(become_program, top, flags, data, &raw mut pidfd) };
-    born(i64::from(pid), pidfd).ok_or_else(io::Error::last_os_error)
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    born(i64::from(pid), pidfd).ok_or(Errno::NOSYS.into())
 }
 
 /// The child of which a call that started it has told.
 fn born(pid: i64, pidfd: RawFd) -> Option<Born> {
     let pid = Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 0)?)?;
+    if pidfd < 0 {
+        // An emulator that does not know the flag.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        return None;
+    }
     // SAFETY: the call has succeeded, so the kernel has opened this descriptor for it, and nobody
     // else has heard of the number.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -313,8 +322,17 @@ fn reset_signals() -> io::Result<()> {
         }
         // SAFETY: sigaction(2) has filled it.
         let mut action = unsafe { action.assume_init() };
-        let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction);
-        if has_handler || signal == libc::SIGPIPE {
+        let is_ignored = action.sa_sigaction == libc::SIG_IGN;
+        let stops = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal) && !is_ignored;
+        if stops {
+            // Ignoring it discards one that came while this was in its parent's group. It would stop
+            // the child where the SIGCONT to that group does not reach it, and its parent with it.
+            action.sa_sigaction = libc::SIG_IGN;
+            // SAFETY: to be ignored is an action for these; the handlers are the child's own.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+        let is_default = action.sa_sigaction == libc::SIG_DFL;
+        if !(is_default || is_ignored) || stops || signal == libc::SIGPIPE {
             action.sa_sigaction = libc::SIG_DFL;
             action.sa_flags = 0;
             // SAFETY: the default action is one for every signal; the handlers are the child's own.
@@ -352,8 +370,8 @@ fn close_all_on_exec() -> io::Result<()> {
     }
     let error = io::Error::last_os_error();
     match Errno::from_io_error(&error) {
-        // Linux before 5.11: what std and this crate open is marked anyway.
-        Some(Errno::NOSYS | Errno::INVAL) => Ok(()),
+        // Linux before 5.11, or a sandbox: what std and this crate open is marked anyway.
+        Some(Errno::NOSYS | Errno::INVAL | Errno::PERM) => Ok(()),
         _ => Err(error),
     }
 }
@@ -380,19 +398,39 @@ pub(crate) struct Usage {
 
 /// Waits for the end of a child, and makes the operating system forget it. `None` if it has been
 /// forgotten before.
-pub(crate) fn wait(pid: Pid) -> Option<(ExitStatus, Usage)> {
-    let mut status: libc::c_int = 0;
+pub(crate) fn wait(child: BorrowedFd<'_>) -> Option<(ExitStatus, Usage)> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     loop {
-        // SAFETY: both pointers are to values of this frame of the types that wait4(2) writes.
-        let waited = unsafe { libc::wait4(pid.as_raw_pid(), &mut status, 0, usage.as_mut_ptr()) };
-        if waited == pid.as_raw_pid() {
+        // SAFETY: both pointers are to values of this frame of the types that waitid(2) writes. The C
+        // library's function does not have the last argument.
+        let waited = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                child.as_raw_fd(),
+                info.as_mut_ptr(),
+                libc::WEXITED,
+                usage.as_mut_ptr(),
+            )
+        };
+        if waited == 0 {
             break;
         }
         if Errno::from_io_error(&io::Error::last_os_error()) != Some(Errno::INTR) {
             return None;
         }
     }
+    // SAFETY: every field is an integer, for which zero is a value too.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: what waitid(2) writes is of the kind that has a status.
+    let status = unsafe { info.si_status() };
+    // As wait(2) would have it.
+    let status = ExitStatus::from_raw(match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    });
     // SAFETY: every field is an integer, for which zero is a value too.
     let usage = unsafe { usage.assume_init() };
     let time = |time: libc::timeval| {
@@ -405,7 +443,7 @@ pub(crate) fn wait(pid: Pid) -> Option<(ExitStatus, Usage)> {
         user_time: time(usage.ru_utime),
         system_time: time(usage.ru_stime),
     };
-    Some((ExitStatus::from_raw(status), usage))
+    Some((status, usage))
 }
 
 /// The inode of an open file, by which two processes know it, and its type.

@@ -37,7 +37,7 @@ fn start(program: &Program, birthplace: Option<&Birthplace>) -> io::Result<Strin
     drop(writer);
     let mut output = String::new();
     std::fs::File::from(reader).read_to_string(&mut output)?;
-    let (status, _) = wait(child.pid).expect("it is this process's child");
+    let (status, _) = wait(child.pidfd.as_fd()).expect("it is this process's child");
     assert!(status.success(), "{status}: {output}");
     Ok(output)
 }
