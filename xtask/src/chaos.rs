@@ -57,6 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn run_one(of: Of, args: &Args) -> Result<()> {
     let (package, test, kills) = of.test();
     let kills = args.kills.unwrap_or(kills);
+    // The examples are the children of some tests; cargo builds them only with all tests.
+    Cmd::from_line("cargo build --release --examples --package").arg(package).run()?;
     let mut cargo = Cmd::from_line("cargo test --release --test it --package")
         .args([package, "--", "--exact", "--nocapture", test])
         .env("REMOTEMEDIA_CHAOS_KILLS", kills.to_string());
