@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::cgroup::Cgroup;
 use crate::report::PeakMemory;
@@ -93,8 +93,20 @@ impl Leader {
         Self { pidfd, pid, parent, output, cgroup, forked_from, tenancy, reaped: false }
     }
 
-    /// Sends a signal to the whole group, unless the child has been reaped.
+    /// Sends a signal to the whole group, unless the child has been reaped; SIGKILL also to those that
+    /// have left the group.
     pub(crate) fn signal(&self, signal: Signal) {
+        self.signal_group(signal);
+        // Where it takes time, it is done at the end.
+        if signal == Signal::KILL
+            && let Some(cgroup) = self.cgroup.as_ref().filter(|cgroup| cgroup.has_kill())
+        {
+            // An error means that the folder is gone, which it is only without members.
+            let _ = cgroup.kill();
+        }
+    }
+
+    fn signal_group(&self, signal: Signal) {
         if self.reaped || !self.is_own() || self.is_forgotten() {
             return;
         }
@@ -103,13 +115,6 @@ impl Leader {
         // repeated only where the group got none. An error means that the process is dead.
         if group.is_err() || signal == Signal::KILL {
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
-        }
-        // Reaches those too that have left the group. Where it takes time, it is done at the end.
-        if signal == Signal::KILL
-            && let Some(cgroup) = self.cgroup.as_ref().filter(|cgroup| cgroup.has_kill())
-        {
-            // An error means that the folder is gone, which it is only without members.
-            let _ = cgroup.kill();
         }
     }
 
@@ -121,19 +126,19 @@ impl Leader {
     /// Whether the operating system has forgotten the child by itself, or somebody else in this process
     /// has waited for it. Its number may be a stranger's then.
     fn is_forgotten(&self) -> bool {
-        let dead = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let waited = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), dead);
-        waited.is_err_and(|error| error == Errno::CHILD)
+        self.look().is_err_and(|error| error == Errno::CHILD)
     }
 
     /// Whether the child is dead; it stays a zombie.
     pub(crate) fn is_dead(&self) -> bool {
+        // An error means that the operating system has forgotten it by itself.
+        !self.look().is_ok_and(|status| status.is_none())
+    }
+
+    /// The child's end, if it is there to be waited for; it stays there.
+    fn look(&self) -> Result<Option<WaitIdStatus>, Errno> {
         let dead = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), dead) {
-            Ok(status) => status.is_some(),
-            // Nothing to wait for: the operating system has forgotten it by itself.
-            Err(_) => true,
-        }
+        rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), dead)
     }
 
     /// Kills what is left of the group, then waits for the child and forgets it. Returns at once
@@ -142,20 +147,19 @@ impl Leader {
         if self.reaped || !self.is_own() {
             return Reaped::default();
         }
+        self.signal_group(Signal::KILL);
+        let cgroup = self.cgroup.take();
         // Writing to a cgroup's switch waits for everybody who moves a process at that moment, so it
         // is done only where somebody is left.
-        let empty = self.cgroup.take_if(|cgroup| !cgroup.is_populated());
-        self.signal(Signal::KILL);
-        let cgroup = self.cgroup.take().or(empty);
+        if let Some(cgroup) = cgroup.as_ref().filter(|cgroup| cgroup.is_populated()) {
+            // Who does not die in time is left to the sweep.
+            let _ = cgroup.kill();
+        }
         let waited = sys::wait(self.pidfd.as_fd());
         self.reaped = true;
         let usage = waited.map(|(_, usage)| usage).unwrap_or_default();
         let bytes = usage.peak_memory;
         let is_bound = bytes <= self.forked_from.saturating_add(PEAK_MARGIN);
-        if let Some(cgroup) = cgroup.as_ref().filter(|cgroup| !cgroup.has_kill()) {
-            // Who does not die in time is left to the sweep.
-            let _ = cgroup.kill();
-        }
         Reaped {
             status: waited.map(|(status, _)| status),
             usage,
