@@ -2,9 +2,11 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 
 NODES = Path(__file__).parent / "nodes"
 SHM = Path("/dev/shm")
+# Against hangs only, in seconds.
+WATCHDOG = 20.0
 
 # A shell starts background jobs with SIGINT ignored, and what they start inherits that; the tests
 # are about what a user at a terminal sees.
@@ -46,6 +50,18 @@ def children_of(pid):
         for child in children:
             found += [int(child), *children_of(int(child))]
     return found
+
+
+def output_until(process, text):
+    """What a process has printed on both streams, once that has a text in it."""
+    printed = ""
+    deadline = time.monotonic() + WATCHDOG
+    while text not in printed:
+        assert time.monotonic() < deadline, f"no {text!r} in {printed!r}"
+        streams = [process.stdout, process.stderr]
+        for stream in select.select(streams, [], [], 1.0)[0]:
+            printed += os.read(stream.fileno(), 65_536).decode()
+    return printed
 
 
 def shared_memory_of(pid):

@@ -6,7 +6,6 @@ processes, its shared memory, its files.
 
 import os
 import re
-import select
 import signal
 import tempfile
 import time
@@ -14,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHM, children_of, shared_memory_of
+from conftest import SHM, WATCHDOG, children_of, output_until, shared_memory_of
 
 from remotemedia import Audio
 from remotemedia_runtime import execute_pipeline_with_input
 
-WATCHDOG = 20.0
 ECHO = ("echo", "lifecycle_nodes:Echo")
 
 
@@ -39,13 +37,7 @@ class Run:
     def __init__(self, process, wait_for):
         self.process = process
         self.temporary = set(os.listdir(tempfile.gettempdir()))
-        self.text = ""
-        deadline = time.monotonic() + WATCHDOG
-        while wait_for not in self.text:
-            assert time.monotonic() < deadline, f"no {wait_for!r} in {self.text!r}"
-            streams = [process.stdout, process.stderr]
-            for stream in select.select(streams, [], [], 1.0)[0]:
-                self.text += os.read(stream.fileno(), 65_536).decode()
+        self.text = output_until(process, wait_for)
         self.workers = children_of(process.pid)
         names = " ".join(shared_memory_of(process.pid))
         self.namespaces = set(re.findall(r"/(?:remotemedia-\d+/|rm)([0-9a-f]{16})", names))

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NODES, children_of, manifest
+from conftest import NODES, WATCHDOG, children_of, manifest, output_until
 
 from remotemedia import Audio
 from remotemedia_runtime import (
@@ -25,7 +24,6 @@ from remotemedia_runtime import (
     execute_pipeline_with_input,
 )
 
-WATCHDOG = 20.0
 CHUNKS = 3
 
 
@@ -240,13 +238,7 @@ class Run:
 
     def __init__(self, process, text):
         self.process = process
-        self.text = ""
-        deadline = time.monotonic() + WATCHDOG
-        while text not in self.text:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.text!r}"
-            streams = [process.stdout, process.stderr]
-            for stream in select.select(streams, [], [], 1.0)[0]:
-                self.text += os.read(stream.fileno(), 65_536).decode()
+        self.text = output_until(process, text)
         (self.worker,) = [
             pid
             for pid in children_of(process.pid)
