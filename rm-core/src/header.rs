@@ -4,10 +4,9 @@
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
-
 use crate::id::SessionId;
 use crate::metadata::{DataMetadata, wire_enum};
+use crate::trace::TraceContext;
 
 wire_enum! {
     /// What a payload is.
@@ -39,17 +38,6 @@ wire_enum! {
         /// The sender failed on an item; the payload says how.
         Error = 3, "error";
     }
-}
-
-/// W3C trace context: <https://www.w3.org/TR/trace-context/>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct TraceContext {
-    /// Trace id; all zero where there is none.
-    pub trace_id: [u8; 16],
-    /// Parent span id; all zero where there is none.
-    pub span_id: [u8; 8],
-    /// Trace flags; bit 0 is "sampled".
-    pub flags: u8,
 }
 
 /// The header of one item.

@@ -11,10 +11,11 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::audio::{AudioFormat, AudioLayout};
 use crate::clock::{MonotonicStamp, from_nanos};
-use crate::header::{DataHeader, DataType, MessageKind, TraceContext};
+use crate::header::{DataHeader, DataType, MessageKind};
 use crate::id::{IdError, SessionId};
 use crate::metadata::{DataMetadata, MetadataError};
 use crate::tensor::TensorType;
+use crate::trace::TraceContext;
 use crate::video::VideoFormat;
 
 /// Bytes of a wire header.

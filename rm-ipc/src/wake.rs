@@ -13,12 +13,14 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, IntoBytes};
+
+use rm_core::Spin;
 
 use crate::handover;
 use crate::namespace::Namespace;
@@ -205,7 +207,7 @@ impl Doorbell {
     /// Spins for as long as it pays; whether `ready` said so meanwhile.
     #[cfg(feature = "tokio")]
     pub(crate) fn spin(&self, ready: &mut impl FnMut() -> bool) -> bool {
-        self.waiter().spin.spin(ready, None)
+        spin_for(&mut self.waiter().spin, ready, None)
     }
 
     /// Says that the owner is about to sleep.
@@ -244,7 +246,7 @@ impl Doorbell {
         }
         let mut waiter = self.waiter();
         let Waiter { spin, round } = &mut *waiter;
-        if spin.spin(&mut ready, deadline) {
+        if spin_for(spin, &mut ready, deadline) {
             return true;
         }
         handover::wait(&self.bell.flag.sleeping, round, ready, || self.sleep(deadline))
@@ -285,106 +287,35 @@ impl std::fmt::Debug for Doorbell {
     }
 }
 
-/// Decides how long a wait spins before it sleeps.
-///
-/// Waking a halted core costs tens of microseconds, so a spin that is answered pays; one that is
-/// not burns the core that the answer may need. The budget is kept on a hit and halved on a miss.
-/// Below 6 µs it is zero; from there one wait in 16, and after each further miss in twice as many
-/// up to 2,048, tries again.
-struct Spin {
-    budget: Duration,
-    waits: u32,
-    probe_every: u32,
-}
-
-impl Default for Spin {
-    fn default() -> Self {
-        Self { budget: Self::BUDGET, waits: 0, probe_every: Self::FIRST_PROBE }
+/// Looks for as long as `spin` lets it whether what is waited for has come.
+fn spin_for(spin: &mut Spin, ready: &mut impl FnMut() -> bool, deadline: Option<Instant>) -> bool {
+    let budget = spin.next_budget();
+    if budget.is_zero() {
+        return false;
     }
-}
-
-impl Spin {
-    const BUDGET: Duration = Duration::from_micros(50);
-    const LEAST: Duration = Duration::from_micros(6);
-    const FIRST_PROBE: u32 = 16;
-    const LAST_PROBE: u32 = 2_048;
-
-    fn next_budget(&mut self) -> Duration {
-        if !self.budget.is_zero() {
-            return self.budget;
-        }
-        self.waits += 1;
-        if self.waits < self.probe_every {
-            return Duration::ZERO;
-        }
-        self.waits = 0;
-        Self::BUDGET
-    }
-
-    fn record(&mut self, spun: Duration, hit: bool) {
-        if hit {
-            *self = Self::default();
-        } else if !self.budget.is_zero() {
-            let half = spun / 2;
-            self.budget = if half < Self::LEAST { Duration::ZERO } else { half };
-        } else if !spun.is_zero() {
-            self.probe_every = (self.probe_every * 2).min(Self::LAST_PROBE);
-        }
-    }
-
-    fn spin(&mut self, ready: &mut impl FnMut() -> bool, deadline: Option<Instant>) -> bool {
-        let budget = self.next_budget();
-        if budget.is_zero() {
-            return false;
-        }
-        let end = Instant::now() + budget;
-        let end = deadline.map_or(end, |deadline| end.min(deadline));
-        let hit = 'spin: loop {
-            // The clock is read rarely: it costs as much as a look.
-            for _ in 0..8 {
-                std::hint::spin_loop();
-                if ready() {
-                    break 'spin true;
-                }
+    let end = Instant::now() + budget;
+    let end = deadline.map_or(end, |deadline| end.min(deadline));
+    let hit = 'spin: loop {
+        // The clock is read rarely: it costs as much as a look.
+        for _ in 0..8 {
+            std::hint::spin_loop();
+            if ready() {
+                break 'spin true;
             }
-            if Instant::now() >= end {
-                break false;
-            }
-        };
-        self.record(budget, hit);
-        hit
-    }
+        }
+        if Instant::now() >= end {
+            break false;
+        }
+    };
+    spin.record(budget, hit);
+    hit
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[test]
-    fn spin_gives_up_after_misses_and_probes_ever_more_rarely() {
-        let mut spin = Spin::default();
-        let mut budgets = Vec::new();
-        for _ in 0..5 {
-            let budget = spin.next_budget();
-            budgets.push(budget.as_micros());
-            spin.record(budget, false);
-        }
-        assert_eq!(budgets, [50, 25, 12, 6, 0]);
-        let mut probes = Vec::new();
-        for wait in 5_u32..10_000 {
-            let budget = spin.next_budget();
-            if !budget.is_zero() {
-                probes.push(wait);
-            }
-            spin.record(budget, false);
-        }
-        let gaps: Vec<_> = probes.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(gaps[..7], [32, 64, 128, 256, 512, 1024, 2048]);
-        assert!(gaps[7..].iter().all(|gap| *gap == 2048));
-        spin.record(Spin::BUDGET, true);
-        assert_eq!(spin.next_budget(), Spin::BUDGET);
-    }
+    use std::time::Duration;
 
     #[test]
     fn no_wake_up_is_lost_between_two_parked_threads() {
