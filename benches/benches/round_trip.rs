@@ -120,7 +120,9 @@ impl Ours {
             output: Some(id("back")?),
         };
         let (python, limits) = (Some(python.to_owned()), Limits::default());
-        let spec = WorkerSpec { python, init_timeout: Duration::from_secs(30), limits, config };
+        let init_timeout = Duration::from_secs(30);
+        let callbacks = Arc::default();
+        let spec = WorkerSpec { python, init_timeout, limits, callbacks, config };
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let worker = tokio.block_on(async {

@@ -23,13 +23,14 @@ mod worker;
 pub use data_plane::{DataPlane, DataPlaneError};
 pub use executor::ExecutorType;
 pub use metrics::{ConnectionReport, InputReport, NodeReport};
-pub use multiprocess::{MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec};
+pub use multiprocess::{
+    Incoming, MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec,
+};
 pub use native::{StageError, StageEvent, StageHandle, spawn_stage};
 pub use protocol::{FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput};
 pub use rm_ipc::{ChannelOptions, Doorbell, LatencySummary, Publisher, Subscriber};
-pub use rm_process::{
-    ExitReason, ExitStatus, FailureReport, Incoming, Limits, ProcessError, Progress,
-};
+pub use rm_process::callback;
+pub use rm_process::{ExitReason, ExitStatus, FailureReport, Limits, ProcessError, Progress};
 pub use stage::{
     Call, Destination, Feed, FeedSender, Output, Publication, Stage, StageNode, Subscription,
 };

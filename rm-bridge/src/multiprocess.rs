@@ -5,11 +5,14 @@
 //! ready. What goes through them does not come by here.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rm_process::callback::DynamicCallbackModule;
 use rm_process::{
-    CommandSpec, ConnectionError, ExitStatus, FailureReport, Incoming, Limits, NodeProcess,
-    ProcessError, ProcessManager, ProcessStatus, Receiver, Sender, python,
+    BackendOptions, ChildStatus, CommandSpec, ExitStatus, FailureReport, Limits, NodeProcess,
+    ProcessError, ProcessManager, ProcessStatus, Progress, ReplyStream, SubprocessIpcBackend,
+    SubprocessIpcBackendError, python,
 };
 
 use crate::protocol::{WorkerConfig, WorkerEvent};
@@ -39,12 +42,12 @@ pub enum WorkerError {
         node: String,
         /// Why.
         #[source]
-        source: ConnectionError,
+        source: Box<SubprocessIpcBackendError>,
     },
 }
 
 /// What to start.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct WorkerSpec {
     /// The interpreter, or the folder of the virtual environment, in which the wheel is installed;
     /// `None` for the one that [`find_interpreter`](rm_process::python::find_interpreter) finds.
@@ -54,6 +57,8 @@ pub struct WorkerSpec {
     pub init_timeout: Duration,
     /// What the worker may use.
     pub limits: Limits,
+    /// What the node may call in this process.
+    pub callbacks: Arc<DynamicCallbackModule>,
     /// What the worker is to know.
     pub config: WorkerConfig,
 }
@@ -105,22 +110,25 @@ impl MultiprocessExecutor {
         command.init_timeout = spec.init_timeout;
         command.abort_at_deadline = true;
         command.limits = spec.limits;
-        let started = self.manager.spawn::<WorkerConfig, WorkerEvent>(command).await;
-        let (process, connection) = started.map_err(|source| failed(python, source))?;
-        let (requests, events) = connection.split();
+        let options = BackendOptions::new().callbacks(spec.callbacks);
+        let started = SubprocessIpcBackend::spawn(&self.manager, command, options).await;
+        let backend = started.map_err(|error| match error {
+            SubprocessIpcBackendError::Process(source) => failed(python, source),
+            source => control(&node, source),
+        })?;
+        let process = backend.process().expect("it was started here").clone();
         let (inputs, outputs) = (&spec.config.inputs, &spec.config.output);
         let inputs = inputs.iter().map(|input| input.channel.clone()).collect();
         process.bind_channels(inputs, outputs.iter().cloned().collect());
-        let worker = Worker { process, requests };
         // Refused only where the process has ended already; its events tell of that.
-        let _ = worker.process.set_status(ProcessStatus::Initializing);
-        match worker.requests.send(&spec.config).await {
-            Ok(()) | Err(ConnectionError::Closed) => {
-                let process = worker.process.clone();
-                Ok((worker, WorkerEvents { node, process, events }))
-            }
-            Err(source) => Err(WorkerError::Control { node, source }),
-        }
+        let _ = process.set_status(ProcessStatus::Initializing);
+        let events = match backend.stream(&spec.config).await {
+            Ok(events) => Some(events),
+            Err(error) if is_end(&error) => None,
+            Err(source) => return Err(control(&node, source)),
+        };
+        let worker = Worker { process, _backend: backend.clone() };
+        Ok((worker, WorkerEvents { node, backend: Some(backend), events }))
     }
 }
 
@@ -128,8 +136,8 @@ impl MultiprocessExecutor {
 #[derive(Debug, Clone)]
 pub struct Worker {
     process: NodeProcess,
-    /// The worker takes the end of its input for the word to end.
-    requests: Sender<WorkerConfig>,
+    /// The worker takes the end of its connections for the word to end.
+    _backend: SubprocessIpcBackend<WorkerConfig>,
 }
 
 impl Worker {
@@ -159,28 +167,91 @@ impl Worker {
     }
 }
 
+/// What comes from a worker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming {
+    /// It is loading its node.
+    Progress(Progress),
+    /// Its node is ready.
+    Ready,
+    /// It cannot go on, and why.
+    Failed(String),
+    /// What its node did.
+    Value(WorkerEvent),
+}
+
 /// What a worker tells.
 #[derive(Debug)]
 pub struct WorkerEvents {
     node: String,
-    process: NodeProcess,
-    events: Receiver<WorkerEvent>,
+    /// `None` once it has nothing more to tell of itself.
+    backend: Option<SubprocessIpcBackend<WorkerConfig>>,
+    /// `None` once nothing more comes from its node.
+    events: Option<ReplyStream<WorkerEvent>>,
 }
 
 impl WorkerEvents {
-    /// The next event; `None` when the worker has closed its end or is dead.
+    /// The next event; `None` when the worker has closed its end or is dead. Of progress that nobody
+    /// waited for, the latest is given.
     ///
     /// # Errors
     /// [`WorkerError::Control`] if what came is no event.
-    pub async fn next(&mut self) -> Result<Option<Incoming<WorkerEvent>>, WorkerError> {
-        let next = self.events.next().await.map_err(|source| {
-            let node = self.node.clone();
-            WorkerError::Control { node, source }
-        })?;
-        if let Some(Incoming::Value(WorkerEvent::Failed(failure))) = &next {
-            // Refused only where the process has ended already.
-            let _ = self.process.set_status(ProcessStatus::Error(failure.to_string()));
+    pub async fn next(&mut self) -> Result<Option<Incoming>, WorkerError> {
+        while self.backend.is_some() || self.events.is_some() {
+            tokio::select! {
+                // What it tells of itself comes first, as it does on the wire.
+                biased;
+                told = told(&self.backend), if self.backend.is_some() => match told {
+                    Some(ChildStatus::Progress(progress)) => {
+                        return Ok(Some(Incoming::Progress(progress)));
+                    }
+                    Some(ChildStatus::Ready) => return Ok(Some(Incoming::Ready)),
+                    Some(ChildStatus::Failed(why)) => return Ok(Some(Incoming::Failed(why))),
+                    None => self.backend = None,
+                },
+                event = event(&mut self.events), if self.events.is_some() => match event {
+                    Some(Ok(event)) => {
+                        self.note(&event);
+                        return Ok(Some(Incoming::Value(event)));
+                    }
+                    Some(Err(error)) if !is_end(&error) => {
+                        return Err(control(&self.node, error));
+                    }
+                    Some(Err(_)) | None => self.events = None,
+                },
+            }
         }
-        Ok(next)
+        Ok(None)
     }
+
+    fn note(&self, event: &WorkerEvent) {
+        let process = self.backend.as_ref().and_then(SubprocessIpcBackend::process);
+        if let (WorkerEvent::Failed(failure), Some(process)) = (event, process) {
+            // Refused only where the process has ended already.
+            let _ = process.set_status(ProcessStatus::Error(failure.to_string()));
+        }
+    }
+}
+
+async fn told(backend: &Option<SubprocessIpcBackend<WorkerConfig>>) -> Option<ChildStatus> {
+    backend.as_ref()?.told().await
+}
+
+async fn event(
+    events: &mut Option<ReplyStream<WorkerEvent>>,
+) -> Option<Result<WorkerEvent, SubprocessIpcBackendError>> {
+    events.as_mut()?.next().await
+}
+
+/// Whether it only means that the worker is gone or going.
+fn is_end(error: &SubprocessIpcBackendError) -> bool {
+    use SubprocessIpcBackendError as Error;
+    matches!(
+        error,
+        Error::ProcessEnded { .. } | Error::Closed | Error::ShuttingDown | Error::Remote(_)
+    )
+}
+
+fn control(node: &str, source: SubprocessIpcBackendError) -> WorkerError {
+    WorkerError::Control { node: node.to_owned(), source: Box::new(source) }
 }

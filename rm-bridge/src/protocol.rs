@@ -1,13 +1,14 @@
 //! What a session and a worker say to each other over the control channel.
 //!
-//! Main types: [`WorkerConfig`], the one thing that a session says, and [`WorkerEvent`], from the
-//! worker. Progress, readiness and the word to end belong to every supervised process and are
-//! [`rm_process`]'s. Items do not go this way; they go over channels.
+//! Main types: [`WorkerConfig`], the one call that a session makes, and [`WorkerEvent`], the items of
+//! its reply. Progress, readiness and the word to end belong to every supervised process and are
+//! [`rm_process`]'s. Media items do not go this way; they go over channels.
 
 use std::path::PathBuf;
 
 use rm_core::{ChannelId, NodeId, SessionId};
 use rm_ipc::LatencySummary;
+use rm_process::KameoChildProcessMessage;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::InputReport;
@@ -40,6 +41,10 @@ pub struct WorkerConfig {
     pub inputs: Vec<WorkerInput>,
     /// The channel to write, if anybody takes what the node makes.
     pub output: Option<ChannelId>,
+}
+
+impl KameoChildProcessMessage for WorkerConfig {
+    type Reply = WorkerEvent;
 }
 
 /// During what a node failed.

@@ -14,8 +14,8 @@ use rm_ipc::{
     Publisher, ReceiveError, Ringer, SampleMut, SampleMutUninit, SharedMemoryChannel, Subscriber,
     WakeError,
 };
-use rm_process::ConnectionError;
-use rm_process::child::{self, ChildError, ChildReceiver, ChildSender};
+use rm_process::child::{self, ChildError, ChildHandle, Responder, blocking};
+use rm_process::{ConnectionError, PythonExecutionError, WorkPage};
 
 use crate::metrics::InputReport;
 use crate::protocol::{WorkerConfig, WorkerEvent, WorkerFailure};
@@ -30,6 +30,9 @@ pub enum WorkerRuntimeError {
     /// The session cannot be spoken to.
     #[error("control channel failed")]
     Control(#[from] ConnectionError),
+    /// What the session said cannot be read, or what this process says cannot be sent.
+    #[error("session and worker do not understand each other")]
+    Call(#[from] PythonExecutionError),
     /// The session ended before it said what to do.
     #[error("the session ended before it configured this worker")]
     NotConfigured,
@@ -80,7 +83,9 @@ struct Input {
 /// What a worker works with. All of its ports are joined when it exists.
 pub struct WorkerRuntime {
     config: WorkerConfig,
-    sender: ChildSender<WorkerEvent>,
+    own: ChildHandle,
+    /// The answer to the session's call; `None` once it is given.
+    events: Option<Responder<WorkerEvent>>,
     stop: Arc<AtomicBool>,
     bell: Arc<Doorbell>,
     inputs: Vec<Input>,
@@ -104,8 +109,11 @@ impl WorkerRuntime {
     /// [`WorkerRuntimeError`]: `Child` if this process was not started by a session.
     pub fn connect() -> Result<Self, WorkerRuntimeError> {
         child::die_with_parent()?;
-        let (sender, mut requests) = child::connect::<WorkerEvent, WorkerConfig>()?.split();
-        let config = requests.recv()?.ok_or(WorkerRuntimeError::NotConfigured)?;
+        let mut requests = blocking::connect::<WorkerConfig>()?;
+        let own = requests.handle().clone();
+        let request = requests.next().ok_or(WorkerRuntimeError::NotConfigured)?;
+        let config = request.message()?;
+        let events = Some(request.into_responder());
         let namespace = Namespace::open(&config.namespace)?;
         let bell = Arc::new(Doorbell::create(&namespace)?);
         let subscribe = |channel| SharedMemoryChannel::open(&namespace, channel)?.subscriber(&bell);
@@ -118,7 +126,8 @@ impl WorkerRuntime {
         listen(requests, stop.clone(), bell.ringer()).map_err(WorkerRuntimeError::Thread)?;
         Ok(Self {
             config,
-            sender,
+            own,
+            events,
             stop,
             bell,
             inputs,
@@ -137,9 +146,9 @@ impl WorkerRuntime {
         &self.config
     }
 
-    /// By which anything can be told to the session, from any thread.
-    pub fn sender(&self) -> ChildSender<WorkerEvent> {
-        self.sender.clone()
+    /// By which this process tells of itself and calls the session's process, from any thread.
+    pub fn handle(&self) -> &ChildHandle {
+        &self.own
     }
 
     /// Says that the node is ready for items.
@@ -147,7 +156,7 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Control`] if the session is gone.
     pub fn ready(&self) -> Result<(), WorkerRuntimeError> {
-        Ok(self.sender.ready()?)
+        Ok(self.own.ready()?)
     }
 
     /// Waits for the next thing to do.
@@ -156,7 +165,7 @@ impl WorkerRuntime {
     /// [`WorkerRuntimeError::Receive`] for an item that is not valid.
     pub fn next_step(&mut self) -> Result<Next, WorkerRuntimeError> {
         if self.is_at_work {
-            self.sender.work().end();
+            self.work().end();
             self.is_at_work = false;
         }
         loop {
@@ -185,7 +194,7 @@ impl WorkerRuntime {
                 let index = self.items_in;
                 self.items_in += 1;
                 self.turn = input + 1;
-                self.sender.work().begin(index);
+                self.work().begin(index);
                 self.is_at_work = true;
                 return Ok(Next::Item { data, index, input });
             }
@@ -262,15 +271,28 @@ impl WorkerRuntime {
         }
         let inputs = self.inputs.iter().map(|input| InputReport::of(&input.subscriber)).collect();
         let (items_in, items_out, time) = (self.items_in, self.items_out, self.time.summary());
-        Ok(self.sender.send(&WorkerEvent::Finished { items_in, items_out, time, inputs })?)
+        self.tell(WorkerEvent::Finished { items_in, items_out, time, inputs })
     }
 
     /// Reports that the node has failed.
     ///
     /// # Errors
     /// [`WorkerRuntimeError::Control`] if the session is gone.
-    pub fn fail(&self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
-        Ok(self.sender.send(&WorkerEvent::Failed(failure))?)
+    pub fn fail(&mut self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
+        self.tell(WorkerEvent::Failed(failure))
+    }
+
+    /// Gives the one answer to the session's call, and waits until it is on its way: the process may
+    /// end next.
+    fn tell(&mut self, event: WorkerEvent) -> Result<(), WorkerRuntimeError> {
+        if let Some(events) = self.events.take() {
+            events.reply(&event)?;
+        }
+        Ok(self.own.block_on(self.own.flushed())?)
+    }
+
+    fn work(&self) -> &WorkPage {
+        self.own.work().expect("workers are started by their session")
     }
 
     /// Waits until the session lets this worker go. Until then its memory stays readable.
@@ -281,16 +303,18 @@ impl WorkerRuntime {
 
 /// Starts the thread that hears the session's word to stop, also while the node computes.
 fn listen(
-    mut requests: ChildReceiver<WorkerConfig>,
+    mut requests: blocking::Requests<WorkerConfig>,
     stop: Arc<AtomicBool>,
     ringer: Ringer,
 ) -> std::io::Result<()> {
     let run = move || {
-        // Nothing is to come any more: the word to end, the end of the session and nonsense all
+        // Nothing is to come any more: the word to end, the end of the session and a second call all
         // mean the same.
-        let _ = requests.recv();
+        let _ = requests.next();
         stop.store(true, Ordering::Release);
         ringer.ring();
+        // The node may still call back, and what it did is still to be told.
+        std::mem::forget(requests);
     };
     std::thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
 }

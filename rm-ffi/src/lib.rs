@@ -21,6 +21,7 @@ mod python;
 mod run;
 mod signals;
 mod standalone;
+mod value;
 mod worker;
 
 use pyo3::prelude::*;
@@ -39,6 +40,8 @@ mod _native {
     use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
     #[pymodule_export]
     use crate::standalone::serve_node;
+    #[pymodule_export]
+    use crate::value::{decode_value, encode_value};
     #[pymodule_export]
     use crate::worker::serve_worker;
 }

@@ -29,3 +29,9 @@ pub(crate) fn numpy_scalar(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     TYPE.import(py, "numpy", "generic")
 }
+
+/// Whether a module has been imported; without it, none of its objects can be met.
+pub(crate) fn is_loaded(py: Python<'_>, module: &str) -> PyResult<bool> {
+    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    MODULES.import(py, "sys", "modules")?.contains(module)
+}

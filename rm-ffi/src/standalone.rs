@@ -8,13 +8,11 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rm_bridge::{FailedIn, WorkerEvent, WorkerRuntimeError};
-use rm_process::child::{self, ChildReceiver, ChildSender};
+use rm_bridge::{FailedIn, WorkerRuntimeError};
+use rm_process::child::{self, blocking};
 
 use crate::errors::chain;
 use crate::worker::{PyHooks, describe};
-
-type Connected = (ChildSender<WorkerEvent>, ChildReceiver<()>);
 
 /// Runs one node without channels until the parent lets it go. Returns the exit code.
 ///
@@ -22,15 +20,16 @@ type Connected = (ChildSender<WorkerEvent>, ChildReceiver<()>);
 /// `RuntimeError` if the process was not started by a parent that supervises it.
 #[pyfunction]
 pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> PyResult<u8> {
-    let connect = || -> Result<Connected, WorkerRuntimeError> {
+    let connect = || -> Result<blocking::Requests<()>, WorkerRuntimeError> {
         child::die_with_parent()?;
-        Ok(child::connect::<WorkerEvent, ()>()?.split())
+        Ok(blocking::connect()?)
     };
     let connected = py.detach(connect);
-    let (sender, mut words) = connected.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
+    let mut requests = connected.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
 
+    let own = requests.handle().clone();
     let load = || {
-        let hooks = PyHooks { runtime: None, sender: sender.clone() };
+        let hooks = PyHooks { runtime: None, own: own.clone() };
         let none = py.None();
         let arguments = (node_type, PyDict::new(py), node_type, session_id, none, hooks);
         py.import("remotemedia_runtime.worker")?.call_method1("load_node", arguments)
@@ -40,7 +39,7 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
         eprintln!("{failure}");
         // A parent that is gone needs no report.
         let message = format!("{}: {}", failure.error_type, failure.message);
-        let _ = py.detach(|| sender.failed(message));
+        let _ = py.detach(|| own.failed(message));
         1
     };
     let node = match load() {
@@ -50,10 +49,10 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
     let code = match node.call_method0(intern!(py, "initialize")) {
         Err(error) => failed(FailedIn::Initialize, &error),
         Ok(_) => {
-            // The word to end, the parent's end and nonsense all mean the same.
             py.detach(|| {
-                if sender.ready().is_ok() {
-                    let _ = words.recv();
+                if own.ready().is_ok() {
+                    // Whoever calls it is told that nobody answers.
+                    while requests.next().is_some() {}
                 }
             });
             0
@@ -62,5 +61,6 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
     if let Err(error) = node.call_method0(intern!(py, "cleanup")) {
         error.print(py);
     }
+    py.detach(|| drop(requests));
     Ok(code)
 }

@@ -12,10 +12,10 @@ use numpy::{PyArrayDescr, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use rm_bridge::{FailedIn, Next, WorkerEvent, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
+use rm_bridge::{FailedIn, Next, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
 use rm_core::{AudioLayout, DataHeader, DataMetadata};
 use rm_ipc::PublishError;
-use rm_process::child::ChildSender;
+use rm_process::child::ChildHandle;
 
 use crate::array;
 use crate::audio::{PyAudio, channels_of, format_of};
@@ -35,13 +35,13 @@ fn lock(runtime: &Shared) -> MutexGuard<'_, WorkerRuntime> {
 pub(crate) struct PyHooks {
     /// `None` for a node without channels.
     pub(crate) runtime: Option<Shared>,
-    pub(crate) sender: ChildSender<WorkerEvent>,
+    pub(crate) own: ChildHandle,
 }
 
 #[pymethods]
 impl PyHooks {
     fn progress(&self, py: Python<'_>, fraction: f32, message: String) -> PyResult<()> {
-        let sent = py.detach(|| self.sender.progress(fraction, message));
+        let sent = py.detach(|| self.own.progress(fraction, message));
         sent.map_err(|error| PyRuntimeError::new_err(chain(&error)))
     }
 
@@ -202,7 +202,7 @@ impl<'py> Worker<'py> {
         let runtime = lock(&self.runtime);
         let config = runtime.config();
         let params = json::from_json(py, config.params.as_bytes())?;
-        let hooks = PyHooks { runtime: Some(self.runtime.clone()), sender: runtime.sender() };
+        let hooks = PyHooks { runtime: Some(self.runtime.clone()), own: runtime.handle().clone() };
         let arguments = (
             config.node_type.clone(),
             params,

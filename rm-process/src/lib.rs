@@ -2,9 +2,10 @@
 //!
 //! A [`ProcessManager`] starts what a [`CommandSpec`] describes. The [`NodeProcess`] it gives
 //! knows when and how the process ends, keeps the last of its output, and stops it together with
-//! all of its group. A child that calls [`child::connect`] also has a [`Connection`]: a control
-//! channel that carries any serde values in both directions. The crate does not know what the
-//! values mean, and moves no media data.
+//! all of its group. A child that uses [`child`] is called by a [`SubprocessIpcBackend`], for one reply
+//! or a stream, and calls what is registered in the parent's
+//! [`DynamicCallbackModule`](callback::DynamicCallbackModule). The crate does not know what the values
+//! mean, and moves no media data.
 //!
 //! Any executable can be supervised:
 //!
@@ -24,38 +25,104 @@
 //! # }
 //! ```
 //!
-//! A child of one's own talks to its parent. The parent:
+//! A child of one's own is called:
 //!
 //! ```no_run
-//! use rm_process::{CommandSpec, ProcessManager};
+//! use rm_process::{BackendOptions, CommandSpec, ProcessManager, SubprocessIpcBackend};
 //! use std::time::Duration;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let manager = ProcessManager::new()?;
-//! let (process, mut connection) =
-//!     manager.spawn::<String, u64>(CommandSpec::new("./counter")).await?;
-//! connection.send(&"count these letters".to_owned()).await?;
-//! println!("{:?} letters", connection.recv().await?);
-//! drop(connection);
-//! process.terminate(Duration::from_secs(5)).await;
+//! let spec = CommandSpec::new("./splitter");
+//! let child =
+//!     SubprocessIpcBackend::<String>::spawn(&manager, spec, BackendOptions::new()).await?;
+//! println!("{}", child.call(&"one".to_owned()).await?);
+//! let mut words = child.stream(&"one two three".to_owned()).await?;
+//! while let Some(word) = words.next().await {
+//!     println!("{}", word?);
+//! }
+//! child.shutdown(Duration::from_secs(5)).await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! and the child, `./counter`:
+//! and answers, here in `./splitter`, with tokio:
 //!
 //! ```no_run
-//! use rm_process::child;
+//! use rm_process::child::{self, Reply, SubprocessIpcChild};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     child::die_with_parent()?;
+//!     let child = SubprocessIpcChild::<String>::connect().await?;
+//!     let split = |text: String, _context| async move {
+//!         let words: Vec<_> = text.split(' ').map(|word| Ok(word.to_owned())).collect();
+//!         Ok(Reply::stream(tokio_stream::iter(words)))
+//!     };
+//!     child.serve(split).await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! or without it, one request after the other:
+//!
+//! ```no_run
+//! use rm_process::child::{self, blocking};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! child::die_with_parent()?;
-//! let (sender, mut receiver) = child::connect::<u64, String>()?.split();
-//! while let Some(text) = receiver.recv()? {
-//!     sender.send(&(text.len() as u64))?;
+//! let mut requests = blocking::connect::<String>()?;
+//! while let Some(request) = requests.next() {
+//!     let text = request.message()?;
+//!     let mut responder = request.into_responder();
+//!     for word in text.split(' ') {
+//!         requests.handle().block_on(responder.send(&word.to_owned()))?;
+//!     }
+//!     responder.finish(None);
 //! }
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! A child calls its parent by the path of a handler that the parent has registered:
+//!
+//! ```no_run
+//! use rm_process::BackendOptions;
+//! use rm_process::callback::{
+//!     CallbackStream, DynamicCallbackModule, PythonExecutionError, TypedCallbackHandler,
+//! };
+//! use rm_process::child::ChildHandle;
+//!
+//! struct Price;
+//!
+//! #[async_trait::async_trait]
+//! impl TypedCallbackHandler<String> for Price {
+//!     type Response = u64;
+//!
+//!     async fn handle_callback(
+//!         &self,
+//!         symbol: String,
+//!     ) -> Result<CallbackStream<u64>, PythonExecutionError> {
+//!         Ok(Box::pin(tokio_stream::once(Ok(symbol.len() as u64))))
+//!     }
+//!
+//!     fn type_name(&self) -> &'static str {
+//!         "Price"
+//!     }
+//! }
+//!
+//! /// In the parent.
+//! fn options() -> Result<BackendOptions, Box<dyn std::error::Error>> {
+//!     let mut callbacks = DynamicCallbackModule::new();
+//!     callbacks.register_handler("trading", Price)?;
+//!     Ok(BackendOptions::new().callbacks(callbacks))
+//! }
+//!
+//! /// In the child, whose handle is `SubprocessIpcChild::handle`.
+//! async fn price(own: &ChildHandle) -> Result<u64, Box<dyn std::error::Error>> {
+//!     Ok(own.callbacks().call("trading.Price", &"ABC").await?)
+//! }
 //! ```
 
 #![deny(unsafe_code)]
@@ -100,19 +167,32 @@ mod report;
 mod verdict;
 
 mod connection;
+mod failure;
 mod handshake;
 pub mod protocol;
+mod transport;
+pub mod value;
 
+mod backend;
+pub mod callback;
 pub mod child;
 mod direct;
+mod link;
+pub mod telemetry;
 
+pub use backend::{
+    BackendOptions, ChildStatus, Doorway, InputSink, KameoChildProcessMessage, Liveness,
+    RawReplies, ReplyStream, Request, SubprocessIpcBackend, SubprocessIpcBackendError,
+};
 pub use command::{BASE_ENV, CommandSpec};
-pub use connection::{Connection, ConnectionError, Incoming, Receiver, Sender};
+pub use connection::ConnectionError;
 pub use direct::{finished, kill_process, on_process_exit, spawn_node_process, terminate_process};
 pub use error::ProcessError;
 pub use exit::{ExitReason, ExitStatus};
-pub use handshake::{HandshakeError, PROTOCOL_VERSION};
+pub use failure::PythonExecutionError;
+pub use handshake::{Handshake, HandshakeError, IpcLimits, LimitsError, PROTOCOL_VERSION};
 pub use limits::{Limit, LimitError, Limits};
+pub use link::{CallContext, ReplySlot};
 pub use node_config::NodeConfig;
 pub use orphans::{SkipReason, Skipped, Swept, sweep};
 pub use page::{ItemInWork, WorkPage};
@@ -123,3 +203,4 @@ pub use report::{End, FailureReport, PeakMemory};
 pub use restart::{Backoff, BackoffError, NotRestarted, Restart, RestartPolicy, Restarts};
 pub use spawn::{ManagerOptions, ProcessManager};
 pub use status::{IllegalTransition, ProcessStatus};
+pub use transport::PayloadError;

@@ -1,13 +1,14 @@
-//! The status page: one small page of memory that a child shares with its parent, so that the parent
-//! knows the item in work without being told.
+//! Memory that two processes share: the status page, one small page by which the parent knows the item
+//! in work without being told, and large payloads, which never change.
 //!
-//! Main types: [`WorkPage`], by which the child writes with plain stores, and [`StatusPage`], by which
-//! the parent reads, on demand or after the child's death. It carries no messages and wakes nobody.
+//! Main types: [`WorkPage`], by which the child writes with plain stores, [`StatusPage`], by which the
+//! parent reads, on demand or after the child's death, and [`SealedMemory`]. Nothing here carries
+//! messages or wakes anybody.
 
 #![allow(unsafe_code, reason = "one of the two files of the crate that may hold unsafe code")]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +17,8 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
+
+use crate::transport::PayloadError;
 
 /// Bytes that are shared: one page on most machines; only its start is used.
 const LEN: usize = 4096;
@@ -133,6 +136,57 @@ impl WorkPage {
     /// Notes that the item in work is done.
     pub fn end(&self) {
         self.mapping.page().item.store(0, Ordering::Release);
+    }
+}
+
+/// A whole file in memory that nobody can change any more, mapped to be read.
+#[derive(Debug)]
+pub(crate) struct SealedMemory {
+    place: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: nobody writes to the memory, and it stays mapped as long as this value.
+unsafe impl Send for SealedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SealedMemory {}
+
+impl SealedMemory {
+    /// Maps a file that is sealed against every change and has exactly `len` bytes, above zero.
+    pub(crate) fn map(file: BorrowedFd<'_>, len: usize) -> Result<Self, PayloadError> {
+        let failed = |error: rustix::io::Errno| PayloadError::Map(error.into());
+        // Files that know no seals answer with an error, and have none.
+        let seals = rustix::fs::fcntl_get_seals(file).unwrap_or(SealFlags::empty());
+        if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE) {
+            return Err(PayloadError::NotSealed);
+        }
+        // After the seals, so that it stays true.
+        let found = u64::try_from(rustix::fs::fstat(file).map_err(failed)?.st_size).unwrap_or(0);
+        if found != len as u64 {
+            return Err(PayloadError::WrongLength { announced: len as u64, found });
+        }
+        // Private: Linux before 6.7 takes a shared one for one that may be written to later.
+        // SAFETY: the kernel picks a free place, so no other mapping is touched.
+        let place = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0)
+        };
+        let place = NonNull::new(place.map_err(failed)?.cast());
+        Ok(Self { place: place.expect("a mapping is never at address zero"), len })
+    }
+
+    /// What is in the file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the place is mapped for this many bytes until drop; the seals keep the file from
+        // being changed or cut by anybody, the mapping cannot be written to, and any byte is a `u8`.
+        unsafe { std::slice::from_raw_parts(self.place.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for SealedMemory {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `map` with this length, and no reference outlives `self`.
+        let result = unsafe { rustix::mm::munmap(self.place.as_ptr().cast(), self.len) };
+        debug_assert!(result.is_ok(), "unmapping a whole own mapping cannot fail");
     }
 }
 

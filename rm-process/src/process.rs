@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use rm_core::ChannelId;
 use serde::{Deserialize, Serialize};
 
-use crate::connection::FrameWriter;
 use crate::exit::ExitStatus;
 use crate::leader::Leader;
 use crate::monitor::Monitor;
@@ -59,11 +58,6 @@ impl NodeProcess {
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.owner.core
-    }
-
-    /// Gives the way by which the child can be asked to end.
-    pub(crate) fn set_writer(&self, writer: &Arc<tokio::sync::Mutex<FrameWriter>>) {
-        self.core().set_writer(writer);
     }
 
     /// Changes the status to what the owner knows of the process, where it does not tell it

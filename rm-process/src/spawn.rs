@@ -1,42 +1,28 @@
 //! Starting processes, and keeping count of them.
 //!
 //! Main type: [`ProcessManager`]. What to start is a [`CommandSpec`]; what was started is a
-//! [`NodeProcess`]. Processes are started on the thread in `workshop`.
+//! [`NodeProcess`], or with its connections a [`SubprocessIpcBackend`]. Processes are started on the thread in `workshop`.
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use crate::child::format_control;
+use crate::backend::{BackendOptions, SubprocessIpcBackend};
 use crate::command::CommandSpec;
-use crate::connection::{Connection, ConnectionError, FrameReader, Incoming};
 use crate::error::ProcessError;
 use crate::exit::ExitStatus;
-use crate::handshake::{HandshakeError, Hello};
 use crate::leader::Remains;
 use crate::limits::Limit;
 use crate::page::StatusPage;
 use crate::process::NodeProcess;
-use crate::protocol::FrameError;
-use crate::state::{Deadline, Event};
+use crate::state::Event;
 use crate::supervision::{Core, Watched};
-use crate::sys::{self, Legacy};
+use crate::sys::Legacy;
 use crate::workshop::{Job, Started, Workshop};
-
-/// How long a child that closed its control channel has until it counts as alive without one: a
-/// dying process closes its descriptors a moment before its death can be seen.
-const DEATH_AFTER_CLOSE: Duration = Duration::from_millis(500);
-
-/// How long a child that has told that it cannot get ready has to tidy up and end.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How many processes a manager may have at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,43 +130,6 @@ impl ProcessManager {
         ended.await;
     }
 
-    /// Starts a process that uses [`child::connect`](crate::child::connect), and waits until it
-    /// has introduced itself. It is then [`Idle`](crate::ProcessStatus::Idle); what it sends and
-    /// receives is up to the caller. Its time to load runs from the moment in which it tells of that
-    /// or [`set_status`](NodeProcess::set_status) says so.
-    ///
-    /// If the returned future is dropped, the process is killed. The process is watched on the
-    /// calling tokio runtime and is killed when that runtime ends.
-    ///
-    /// # Errors
-    /// [`ProcessError`]; no process is left then.
-    ///
-    /// # Panics
-    /// If called outside a tokio runtime with I/O and time enabled.
-    pub async fn spawn<Tx: Serialize, Rx: DeserializeOwned>(
-        &self,
-        spec: CommandSpec,
-    ) -> Result<(NodeProcess, Connection<Tx, Rx>), ProcessError> {
-        let program = spec.program.to_string_lossy().into_owned();
-        let failed = |error: io::Error| ProcessError::from_spawn(&program, &error);
-        let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
-        let (page, file) = StatusPage::create().map_err(failed)?;
-        let theirs = Inherited::new(theirs.into()).map_err(failed)?;
-        let file = Inherited::new(file).map_err(failed)?;
-        let announcement = format_control(theirs.name, file.name);
-        ours.set_nonblocking(true).map_err(failed)?;
-        let ours = UnixStream::from_std(ours).map_err(failed)?;
-
-        let descriptors = vec![theirs.descriptor, file.descriptor];
-        let process = self.start(spec, descriptors, Some((announcement, page))).await?;
-        let (mut reader, writer) = FrameReader::new(ours);
-        let writer = Arc::new(tokio::sync::Mutex::new(writer));
-        process.set_writer(&writer);
-        introduce(&process, &mut reader).await?;
-        let connection = Connection::new(reader, writer, Arc::downgrade(process.core()));
-        Ok((process, connection))
-    }
-
     /// Starts any executable, without a control channel.
     ///
     /// The process is watched on the calling tokio runtime and is killed when that runtime ends.
@@ -194,8 +143,8 @@ impl ProcessManager {
         self.start(spec, Vec::new(), None).await
     }
 
-    /// Like [`spawn`](Self::spawn), for a process with which nothing but its life is shared: waits
-    /// until it has told that it is ready.
+    /// Starts a process with which nothing but its life is shared, and which uses
+    /// [`child`](crate::child) to tell of that: waits until it has told that it is ready.
     ///
     /// # Errors
     /// [`ProcessError`]; no process is left then.
@@ -203,34 +152,11 @@ impl ProcessManager {
     /// # Panics
     /// If called outside a tokio runtime with I/O and time enabled.
     pub async fn spawn_ready(&self, spec: CommandSpec) -> Result<NodeProcess, ProcessError> {
-        let (process, connection) = self.spawn::<(), ()>(spec).await?;
-        let (sender, mut receiver) = connection.split();
-        // Refused only where it has died meanwhile, which is seen below.
-        let _ = process.core().event(Event::Initialize);
-        loop {
-            match receiver.next().await {
-                Ok(Some(Incoming::Ready)) => break,
-                Ok(Some(Incoming::Failed(message))) => {
-                    if tokio::time::timeout(FAREWELL, process.exited()).await.is_err() {
-                        process.terminate(DEATH_AFTER_CLOSE).await;
-                    }
-                    let report = Box::new(process.failure_report());
-                    return Err(ProcessError::InitFailed { message, report });
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(died_early(&process).await),
-                Err(error) => {
-                    process.kill().await;
-                    return Err(ProcessError::foreign(&process, HandshakeError::NotAHello(error)));
-                }
-            }
-        }
-        // The child sees the end of its input as the word to end, so the sender stays.
-        let listener =
-            tokio::spawn(
-                async move { while receiver.next().await.is_ok_and(|next| next.is_some()) {} },
-            );
-        process.core().keep((sender, AbortOnDrop(listener)));
+        let backend = SubprocessIpcBackend::<()>::start(self, spec, BackendOptions::new()).await?;
+        backend.ready().await?;
+        let process = backend.process().expect("it was started here").clone();
+        // The child sees the end of its connections as the word to end, so they stay.
+        process.core().keep(backend.into_wires());
         Ok(process)
     }
 
@@ -343,7 +269,7 @@ impl ProcessManager {
         Ok(Slot { shared: Arc::downgrade(&self.shared), session: spec.session_id.clone() })
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         spec: CommandSpec,
         descriptors: Vec<OwnedFd>,
@@ -386,74 +312,3 @@ impl Drop for Rest<'_> {
         self.0.bury(Remains::default());
     }
 }
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A descriptor that a child is to inherit.
-struct Inherited {
-    descriptor: OwnedFd,
-    /// Its number and its inode.
-    name: (i32, u64),
-}
-
-impl Inherited {
-    fn new(file: OwnedFd) -> io::Result<Self> {
-        let descriptor = sys::apart(file)?;
-        let (inode, _) = sys::identity(descriptor.as_fd())?;
-        let name = (descriptor.as_raw_fd(), inode);
-        Ok(Self { descriptor, name })
-    }
-}
-
-/// Waits for the child's introduction. If it does not come, or is wrong, the child is killed.
-async fn introduce(process: &NodeProcess, reader: &mut FrameReader) -> Result<(), ProcessError> {
-    let hello = tokio::select! {
-        biased;
-        hello = reader.recv::<Hello>() => hello,
-        // A deadline that passes ends the process too.
-        _ = process.exited() => Ok(None),
-    };
-    let source = match hello {
-        Ok(Some(hello)) => match hello.verify(process.process_id()) {
-            Ok(()) => {
-                // Refused only where it has died meanwhile, as its owner will see.
-                let _ = process.core().event(Event::Introduced);
-                return Ok(());
-            }
-            Err(source) => source,
-        },
-        Ok(None) | Err(ConnectionError::Frame(FrameError::Truncated { .. })) => {
-            let exit = tokio::time::timeout(DEATH_AFTER_CLOSE, process.exited()).await;
-            if exit.is_ok() {
-                return Err(died_early(process).await);
-            }
-            HandshakeError::Closed
-        }
-        Err(error) => HandshakeError::NotAHello(error),
-    };
-    process.kill().await;
-    Err(ProcessError::foreign(process, source))
-}
-
-/// What it means that a process is gone, or going, before it was ready.
-async fn died_early(process: &NodeProcess) -> ProcessError {
-    if tokio::time::timeout(DEATH_AFTER_CLOSE, process.exited()).await.is_err() {
-        process.kill().await;
-        return ProcessError::foreign(process, HandshakeError::Closed);
-    }
-    let report = Box::new(process.failure_report());
-    if process.core().lifecycle().passed().is_some_and(Deadline::is_of_start) {
-        ProcessError::InitTimeout { report }
-    } else {
-        ProcessError::EarlyExit { report }
-    }
-}
-
-#[cfg(test)]
-mod tests;

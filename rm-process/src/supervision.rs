@@ -6,15 +6,15 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rm_core::ChannelId;
 use rustix::process::Signal;
 use tokio::sync::{Notify, watch};
 
+use crate::backend::ChildStatus;
 use crate::command::CommandSpec;
-use crate::connection::{FrameWriter, Incoming, send_stop};
 use crate::exit::ExitStatus;
 use crate::leader::Leader;
 use crate::output::Capture;
@@ -47,9 +47,8 @@ pub(crate) struct Core {
     lifecycle: Mutex<Lifecycle>,
     /// Told when the lifecycle may have another deadline.
     pub(crate) changed: Notify,
-    runtime: tokio::runtime::Handle,
-    /// By which the child is asked to end; empty where it has no control channel.
-    writer: OnceLock<Weak<tokio::sync::Mutex<FrameWriter>>>,
+    /// By which the child is asked to end; empty where it has no connections.
+    ask: OnceLock<Box<dyn Fn() + Send + Sync>>,
     page: Option<StatusPage>,
     progress: Mutex<Option<Progress>>,
     /// Memory in RAM when it was last looked at, in bytes.
@@ -85,9 +84,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Core {
     /// For a process that was just started.
-    ///
-    /// # Panics
-    /// If called outside a tokio runtime.
     pub(crate) fn new(leader: Leader, watched: Watched) -> Self {
         let Watched { spec, page, unenforced, slot, manager } = watched;
         let config = LifecycleConfig {
@@ -103,8 +99,7 @@ impl Core {
             started: Instant::now(),
             lifecycle: Mutex::new(Lifecycle::new(config)),
             changed: Notify::new(),
-            runtime: tokio::runtime::Handle::current(),
-            writer: OnceLock::new(),
+            ask: OnceLock::new(),
             page,
             progress: Mutex::default(),
             memory: AtomicU64::new(0),
@@ -123,9 +118,9 @@ impl Core {
     }
 
     /// Gives the way by which the child can be asked to end.
-    pub(crate) fn set_writer(&self, writer: &Arc<tokio::sync::Mutex<FrameWriter>>) {
+    pub(crate) fn set_ask(&self, ask: impl Fn() + Send + Sync + 'static) {
         // Set once, by who has just spawned it.
-        let _ = self.writer.set(Arc::downgrade(writer));
+        let _ = self.ask.set(Box::new(ask));
     }
 
     /// Notes by which channels the process takes and gives items.
@@ -197,23 +192,20 @@ impl Core {
 
     /// Asks the child to end. Where its input is full, SIGTERM says it later.
     fn ask(&self) {
-        let Some(writer) = self.writer.get().and_then(Weak::upgrade) else { return };
-        self.runtime.spawn(async move {
-            // A child that is dead, or dies meanwhile, closes its end.
-            let _ = send_stop(&writer).await;
-        });
+        if let Some(ask) = self.ask.get() {
+            ask();
+        }
     }
 
     /// Takes what the child told of itself. What it tells out of turn has no effect.
-    pub(crate) fn heard<Rx>(&self, incoming: &Incoming<Rx>) {
-        let event = match incoming {
-            Incoming::Value(_) => return,
-            Incoming::Progress(progress) => {
+    pub(crate) fn heard(&self, told: &ChildStatus) {
+        let event = match told {
+            ChildStatus::Progress(progress) => {
                 *lock(&self.progress) = Some(progress.clone());
                 Event::Progress
             }
-            Incoming::Ready => Event::Ready,
-            Incoming::Failed(message) => Event::Failed(message.clone()),
+            ChildStatus::Ready => Event::Ready,
+            ChildStatus::Failed(message) => Event::Failed(message.clone()),
         };
         // A child may begin to load unasked.
         let _ = self.event(Event::Initialize);

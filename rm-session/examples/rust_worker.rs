@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<()> {
             std::process::exit(3);
         }
         "test:Progresses" => {
-            runtime.sender().progress(0.5, "half")?;
+            runtime.handle().progress(0.5, "half")?;
         }
         _ => {}
     }

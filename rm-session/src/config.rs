@@ -3,10 +3,13 @@
 //! Main type: [`RuntimeConfig`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rm_bridge::callback::DynamicCallbackModule;
+
 /// Settings of a [`Runtime`](crate::Runtime). A manifest's own settings go before these.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RuntimeConfig {
     /// Most worker processes of one session; `None` for no limit. A manifest can ask for less.
     pub max_processes_per_session: Option<usize>,
@@ -17,6 +20,8 @@ pub struct RuntimeConfig {
     /// The interpreter of workers, or the folder of a virtual environment. `None` looks for one: the
     /// environment variable `REMOTEMEDIA_PYTHON`, the active virtual environment, `python3`.
     pub python: Option<PathBuf>,
+    /// What Python nodes may call in this process, as `kameo.<module>.<Handler>(request)`.
+    pub callbacks: Arc<DynamicCallbackModule>,
     /// Most messages queued in a channel.
     pub channel_depth: u32,
     /// Most bytes queued in a channel: a power of two, and the largest message.
@@ -31,6 +36,7 @@ impl Default for RuntimeConfig {
             init_timeout: Duration::from_secs(30),
             cleanup_grace_period: Duration::from_secs(5),
             python: None,
+            callbacks: Arc::default(),
             channel_depth: 100,
             channel_capacity: 64 << 20,
         }

@@ -40,7 +40,7 @@ enum Notice {
     Stage(usize, StageEvent),
     Started(usize, Worker),
     NotStarted(WorkerError),
-    Worker(usize, Incoming<WorkerEvent>),
+    Worker(usize, Incoming),
     /// A worker's process has ended.
     Gone(usize),
     BadControl(WorkerError),
@@ -134,6 +134,7 @@ impl Session {
             python: python.or_else(|| self.runtime.config.python.clone()),
             init_timeout: self.init_timeout(),
             limits: Limits::default(),
+            callbacks: Arc::clone(&self.runtime.config.callbacks),
             config,
         };
         let (node, node_type) = wiring::name_of(&self.plan, self.plan.workers[index]);
@@ -152,7 +153,7 @@ impl Session {
             };
             // The session takes these as long as it lives.
             let _ = notices.send(Notice::Started(index, worker.clone()));
-            let told = |event: Result<Option<Incoming<WorkerEvent>>, WorkerError>| match event {
+            let told = |event: Result<Option<Incoming>, WorkerError>| match event {
                 Ok(Some(event)) => notices.send(Notice::Worker(index, event)).is_ok(),
                 Ok(None) => false,
                 Err(error) => {

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 use crate::cmd::{Cmd, host, root, target_dir};
 
 /// Each package, a workspace of its own, with its targets.
-pub const PACKAGES: [(&str, &[&str]); 1] = [("rm-core/fuzz", &["header"])];
+pub const PACKAGES: [(&str, &[&str]); 2] =
+    [("rm-core/fuzz", &["header"]), ("rm-process/fuzz", &["frames", "envelopes", "values"])];
 
 /// What makes the compiler count the code that is reached and show the values that are compared.
 const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \

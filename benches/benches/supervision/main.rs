@@ -20,7 +20,7 @@ mod program;
 mod resources;
 mod start;
 
-/// Roles of children: to introduce itself over a control channel, or by a line to a pipe; to say the
+/// Roles of children: to introduce itself over its control channels, or by a line to a pipe; to say the
 /// time and end; to be a parent, whose memory is measured.
 const CONNECT: &str = "connect";
 const SPEAK: &str = "speak";
@@ -89,8 +89,8 @@ fn play(role: &Role) -> Result<()> {
     match (role.name.as_str(), &role.args[..]) {
         (CONNECT, []) => {
             rm_process::child::die_with_parent()?;
-            let (_sender, mut receiver) = rm_process::child::connect::<(), ()>()?.split();
-            while receiver.recv()?.is_some() {}
+            let mut requests = rm_process::child::blocking::connect::<()>()?;
+            while requests.next().is_some() {}
         }
         (SPEAK, []) => {
             println!("ready");

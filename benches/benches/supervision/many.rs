@@ -88,7 +88,7 @@ pub async fn many() -> Result<()> {
     let mut longest: f64 = 0.0;
     for (name, kind) in [
         ("sleep, by SIGTERM", Kind::Plain),
-        ("connecting, over their channel", Kind::Connected),
+        ("connecting, over their channels", Kind::Connected),
         ("deaf to SIGTERM, 500 ms", Kind::Stubborn),
     ] {
         let mut samples: [Samples; 5] = Default::default();

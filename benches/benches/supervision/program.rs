@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::child::FLAG;
-use rm_process::{CommandSpec, Connection, NodeProcess, ProcessManager};
+use rm_process::{BackendOptions, CommandSpec, NodeProcess, ProcessManager, SubprocessIpcBackend};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -120,7 +120,7 @@ impl Drop for Peers {
 #[derive(Default)]
 pub struct Group {
     processes: Vec<NodeProcess>,
-    connections: Vec<Connection<(), ()>>,
+    backends: Vec<SubprocessIpcBackend<()>>,
 }
 
 impl Group {
@@ -135,18 +135,20 @@ impl Group {
         for _ in 0..count {
             let (manager, spec) = (manager.clone(), program.spec());
             starting.spawn(async move {
-                if connected {
-                    let (process, connection) = manager.spawn(spec).await?;
-                    return Ok((process, Some(connection)));
+                if !connected {
+                    return anyhow::Ok((manager.spawn_plain(spec).await?, None));
                 }
-                manager.spawn_plain(spec).await.map(|process| (process, None))
+                let options = BackendOptions::new();
+                let backend = SubprocessIpcBackend::spawn(&manager, spec, options).await?;
+                let process = backend.process().context("it was started here")?.clone();
+                Ok((process, Some(backend)))
             });
         }
         let mut group = Self::default();
         while let Some(started) = starting.join_next().await {
-            let (process, connection) = started??;
+            let (process, backend) = started??;
             group.processes.push(process);
-            group.connections.extend(connection);
+            group.backends.extend(backend);
         }
         Ok(group)
     }

@@ -8,9 +8,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use benches::promise;
-use rm_process::{NodeProcess, ProcessManager};
+use rm_process::{BackendOptions, NodeProcess, ProcessManager, SubprocessIpcBackend};
 use tokio::time::sleep;
 
 use super::program::{Peers, Program, finish};
@@ -131,7 +131,7 @@ async fn first_start(program: &Program) -> Result<Times> {
     Ok(times)
 }
 
-/// Until a program of ours has introduced itself, by a pipe and over a control channel.
+/// Until a program of ours has introduced itself, by a pipe and over its control channels.
 fn std_hello(program: &Program) -> Result<Duration> {
     let began = Instant::now();
     let mut peers = Peers::start(program, 1)?;
@@ -143,9 +143,11 @@ fn std_hello(program: &Program) -> Result<Duration> {
 
 async fn own_hello(manager: &ProcessManager, program: &Program) -> Result<Duration> {
     let began = Instant::now();
-    let (process, connection) = manager.spawn::<(), ()>(program.spec()).await?;
+    let options = BackendOptions::new();
+    let backend = SubprocessIpcBackend::<()>::spawn(manager, program.spec(), options).await?;
     let introduced = began.elapsed();
-    drop(connection);
+    let process = backend.process().context("it was started here")?.clone();
+    drop(backend);
     process.exited().await;
     Ok(introduced)
 }

@@ -1,12 +1,12 @@
-//! The bytes of the control channel: length-prefixed frames with self-describing bodies.
+//! The bytes of a connection: length-prefixed frames with self-describing bodies.
 //!
-//! Main type: [`FrameDecoder`]. What supervision puts around the callers' values is in `envelope`;
-//! what the values mean is decided by who sends them.
+//! Main types: [`FrameDecoder`], and what the frames hold, [`MultiplexEnvelope`] around [`Control`].
+//! Which word follows on which is decided in `link`.
 
 mod envelope;
 mod frame;
 
-pub(crate) use envelope::{Down, Up};
-
-pub use envelope::Progress;
+pub use envelope::{Control, MultiplexEnvelope, Payload, Progress, WireContext, decode_envelope};
+pub(crate) use envelope::{encode_envelope, read_handshake};
 pub use frame::{DEFAULT_MAX_FRAME, FrameDecoder, FrameError, MAX_DEPTH, encode_frame};
+pub(crate) use frame::{HEADER_LEN, Head, KEPT_CAPACITY, write_header};

@@ -1,17 +1,17 @@
 //! Nobody outlives who started it.
 
-use rm_process::{Connection, ExitReason, NodeProcess};
+use rm_process::{ExitReason, NodeProcess, SubprocessIpcBackend};
 use rustix::process::Signal;
 
-use crate::support::{Stranger, child, manager, sh, soon};
+use crate::support::{Stranger, child, manager, sh, soon, start};
 
 /// A process that is itself a parent, with its child and its grandchild. It would end in good
-/// order if the connection were closed, which is not the point.
+/// order if its backend were dropped, which is not the point.
 struct Generations {
     parent: NodeProcess,
     child: Stranger,
     grandchild: Stranger,
-    _connection: Connection<(), (u32, u32)>,
+    _backend: SubprocessIpcBackend<serde_json::Value>,
 }
 
 async fn three_generations() -> Generations {
@@ -20,12 +20,13 @@ async fn three_generations() -> Generations {
 
 async fn generations(kind: &str) -> Generations {
     let spec = child("parent").arg(kind);
-    let (parent, mut connection) = manager().spawn::<(), (u32, u32)>(spec).await.unwrap();
-    let (child, grandchild) = soon(connection.recv()).await.unwrap().unwrap();
+    let (parent, backend) = start(spec).await;
+    let pids = soon(backend.call(&serde_json::Value::Null)).await.unwrap();
+    let (child, grandchild): (u32, u32) = serde_json::from_value(pids).unwrap();
     let (child, grandchild) = (Stranger::new(child), Stranger::new(grandchild));
     assert!(child.is_alive());
     assert!(grandchild.is_alive());
-    Generations { parent, child, grandchild, _connection: connection }
+    Generations { parent, child, grandchild, _backend: backend }
 }
 
 #[tokio::test]

@@ -3,39 +3,51 @@
 use std::time::Duration;
 
 use rm_process::{
-    Connection, ExitReason, Incoming, NodeProcess, ProcessError, ProcessStatus, Progress,
+    ChildStatus, ExitReason, NodeProcess, ProcessError, ProcessStatus, Progress,
+    SubprocessIpcBackend, SubprocessIpcBackendError,
 };
 
-use crate::support::{child, manager, sh, soon};
+use crate::support::{child, manager, sh, soon, start};
 
-async fn puppet() -> (NodeProcess, Connection<String, String>) {
+type Puppet = SubprocessIpcBackend<String>;
+
+async fn puppet() -> (NodeProcess, Puppet) {
     let mut spec = child("puppet");
     spec.init_timeout = Duration::from_secs(3600);
-    manager().spawn(spec).await.expect("a child that connects")
+    start(spec).await
 }
 
-async fn order(connection: &mut Connection<String, String>, order: &str) {
-    connection.send(&order.to_owned()).await.expect("a child that reads");
-    let answer = soon(connection.recv()).await.expect("a child that answers");
-    assert_eq!(answer.as_deref(), Some(order));
+async fn order(puppet: &Puppet, order: &str) {
+    let answer = soon(puppet.call(&order.to_owned())).await.expect("a child that answers");
+    assert_eq!(answer, order);
+}
+
+fn progress(message: &str) -> ChildStatus {
+    ChildStatus::Progress(Progress { fraction: 0.5, message: message.to_owned() })
+}
+
+/// What was told and is here already.
+async fn told_by_now(puppet: &Puppet) -> Option<ChildStatus> {
+    let told = tokio::time::timeout(Duration::ZERO, puppet.told()).await;
+    told.expect("it is here before the answer")
 }
 
 #[tokio::test]
 async fn what_a_child_tells_of_itself_becomes_its_status() {
-    let (process, mut connection) = puppet().await;
+    let (process, puppet) = puppet().await;
     assert_eq!(process.status(), ProcessStatus::Idle);
-    order(&mut connection, "progress half").await;
+    order(&puppet, "progress half").await;
     assert_eq!(process.status(), ProcessStatus::Initializing);
     let expected = Progress { fraction: 0.5, message: "half".to_owned() };
     assert_eq!(process.failure_report().last_progress, Some(expected));
-    order(&mut connection, "ready").await;
+    order(&puppet, "ready").await;
     assert_eq!(process.status(), ProcessStatus::Ready);
-    order(&mut connection, "begin 7").await;
+    order(&puppet, "begin 7").await;
     assert_eq!(process.status(), ProcessStatus::Processing);
     assert_eq!(process.failure_report().end.item.map(|item| item.item), Some(7));
-    order(&mut connection, "end").await;
+    order(&puppet, "end").await;
     assert_eq!(process.status(), ProcessStatus::Ready);
-    order(&mut connection, "fail no memory left on the device").await;
+    order(&puppet, "fail no memory left on the device").await;
     let status = ProcessStatus::Error("no memory left on the device".to_owned());
     assert_eq!(process.status(), status);
     soon(process.terminate(Duration::from_secs(3600))).await;
@@ -43,30 +55,41 @@ async fn what_a_child_tells_of_itself_becomes_its_status() {
 }
 
 #[tokio::test]
-async fn a_receiver_gives_what_a_child_tells_of_itself_in_order_with_its_values() {
-    let (_process, connection) = puppet().await;
-    let (sender, mut receiver) = connection.split();
-    for order in ["progress one", "ready"] {
-        sender.send(&order.to_owned()).await.unwrap();
-    }
-    let progress = Progress { fraction: 0.5, message: "one".to_owned() };
-    for expected in [
-        Incoming::Progress(progress),
-        Incoming::Value("progress one".to_owned()),
-        Incoming::Ready,
-        Incoming::Value("ready".to_owned()),
+async fn a_backend_gives_what_a_child_tells_of_itself_in_order_with_its_answers() {
+    let (_process, puppet) = puppet().await;
+    for (word, expected) in [
+        ("progress one", progress("one")),
+        ("ready", ChildStatus::Ready),
+        ("progress two", progress("two")),
+        ("fail three", ChildStatus::Failed("three".to_owned())),
     ] {
-        assert_eq!(soon(receiver.next()).await.unwrap(), Some(expected));
+        order(&puppet, word).await;
+        assert_eq!(told_by_now(&puppet).await, Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn words_that_nobody_heard_wait_in_order_and_of_progress_only_the_latest() {
+    let (process, puppet) = puppet().await;
+    for word in ["progress one", "progress two", "ready", "fail three"] {
+        order(&puppet, word).await;
+    }
+    soon(process.kill()).await;
+    let failed = ChildStatus::Failed("three".to_owned());
+    for expected in [Some(progress("two")), Some(ChildStatus::Ready), Some(failed), None, None] {
+        assert_eq!(soon(puppet.told()).await, expected);
     }
 }
 
 #[tokio::test]
 async fn the_item_in_work_at_a_crash_is_in_the_report() {
-    let (process, mut connection) = puppet().await;
-    order(&mut connection, "begin 41").await;
-    order(&mut connection, "end").await;
-    order(&mut connection, "begin 42").await;
-    connection.send(&"abort".to_owned()).await.unwrap();
+    let (process, puppet) = puppet().await;
+    order(&puppet, "begin 41").await;
+    order(&puppet, "end").await;
+    order(&puppet, "begin 42").await;
+    let error = soon(puppet.call(&"abort".to_owned())).await.unwrap_err();
+    let SubprocessIpcBackendError::ProcessEnded { report } = error else { panic!("{error}") };
+    assert_eq!(report.end.item.as_ref().map(|item| item.item), Some(42));
     let exit = soon(process.exited()).await;
     assert_eq!(exit.signal_name(), Some("SIGABRT"));
     let report = process.failure_report();
@@ -78,8 +101,8 @@ async fn the_item_in_work_at_a_crash_is_in_the_report() {
 async fn a_child_that_stops_telling_of_progress_is_killed_and_its_last_word_is_told() {
     let mut spec = child("puppet");
     spec.init_timeout = Duration::from_millis(300);
-    let (process, mut connection) = manager().spawn::<String, String>(spec).await.unwrap();
-    order(&mut connection, "progress loading the weights").await;
+    let (process, puppet) = start(spec).await;
+    order(&puppet, "progress loading the weights").await;
     let exit = soon(process.exited()).await;
     assert_eq!(exit.reason, ExitReason::Timeout);
     let report = process.failure_report().to_string();
@@ -92,16 +115,18 @@ async fn a_child_that_never_gets_ready_is_killed_at_the_absolute_limit_whatever_
     let mut spec = child("puppet");
     spec.init_timeout = Duration::from_secs(3600);
     spec.init_limit = Duration::from_millis(500);
-    let (process, connection) = manager().spawn::<String, String>(spec).await.unwrap();
-    let (sender, mut receiver) = connection.split();
+    let (process, puppet) = start::<String>(spec).await;
+    let more = "progress more".to_owned();
     let tells = async {
-        while sender.send(&"progress more".to_owned()).await.is_ok() {
-            if !matches!(receiver.next().await, Ok(Some(_))) {
-                break;
+        loop {
+            if let Err(error) = puppet.call(&more).await {
+                break error;
             }
         }
     };
-    soon(tells).await;
+    let error = soon(tells).await;
+    let SubprocessIpcBackendError::ProcessEnded { report } = error else { panic!("{error}") };
+    assert_eq!(report.exit.map(|exit| exit.reason), Some(ExitReason::Timeout));
     assert_eq!(soon(process.exited()).await.reason, ExitReason::Timeout);
 }
 
@@ -128,15 +153,15 @@ async fn who_waits_for_readiness_learns_of_each_way_to_miss_it() {
 
 #[tokio::test]
 async fn what_a_child_tells_of_itself_is_kept_in_bounds() {
-    let (process, mut connection) = puppet().await;
+    let (process, puppet) = puppet().await;
     let long = "x".repeat(100_000);
-    order(&mut connection, &format!("progress {long}")).await;
+    order(&puppet, &format!("progress {long}")).await;
     let told = process.failure_report().last_progress.expect("progress was told");
     assert_eq!(told.message.len(), 8 * 1024);
-    order(&mut connection, "fraction NaN").await;
+    order(&puppet, "fraction NaN").await;
     let told = process.failure_report().last_progress.expect("progress was told");
     assert_eq!(told.fraction, 0.0);
-    order(&mut connection, &format!("fail {long}")).await;
+    order(&puppet, &format!("fail {long}")).await;
     let ProcessStatus::Error(text) = process.status() else { panic!("{}", process.status()) };
     assert_eq!(text.len(), 8 * 1024);
 }

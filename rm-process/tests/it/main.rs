@@ -1,14 +1,20 @@
-//! Tests of rm-process with real children: `/bin/sh`, and `examples/child.rs`.
+//! Tests of rm-process with real children: `/bin/sh`, and `examples/child`.
 
 #![cfg(test)]
 
+mod ask;
+mod calls;
 mod chaos;
 mod contract;
 mod control;
 mod death;
+mod guide;
+mod kameo;
 mod limits;
 mod loading;
 mod output;
 mod reports;
+mod shapes;
 mod stop;
 mod support;
+mod values;

@@ -2,16 +2,14 @@
 
 use rm_process::ExitReason;
 
-use crate::support::{Stranger, child, manager, sh, soon, wrote};
+use crate::support::{Stranger, child, manager, sh, soon, start, wrote};
 
 #[tokio::test]
 async fn a_child_that_prints_without_end_neither_blocks_nor_is_kept_whole() {
-    let spec = child("shout");
-    let (process, mut connection) = manager().spawn::<u64, u64>(spec).await.unwrap();
+    let (process, backend) = start::<u64>(child("shout")).await;
     // A gigabyte over both streams.
     let bytes = 512 << 20;
-    connection.send(&bytes).await.unwrap();
-    assert_eq!(soon(connection.recv()).await.unwrap(), Some(bytes));
+    assert_eq!(soon(backend.call(&bytes)).await.unwrap(), bytes);
     let exit = soon(process.exited()).await;
     assert_eq!(exit.reason, ExitReason::Normal);
     for (tail, end) in

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rm_process::{ExitReason, ProcessStatus};
 
-use crate::support::{Stranger, child, gone, is_known, manager, sh, soon, unique_argument, wrote};
+use crate::support::{
+    Stranger, child, gone, is_known, manager, sh, soon, start, unique_argument, wrote,
+};
 
 #[tokio::test]
 async fn an_exit_is_known_to_every_waiter_and_the_child_is_reaped() {
@@ -141,8 +143,7 @@ async fn terminate_is_honoured_by_a_child_that_exits_on_sigterm() {
 
 #[tokio::test]
 async fn terminate_asks_a_child_over_its_channel_and_waits_for_it() {
-    let spec = child("echo");
-    let (process, _connection) = manager().spawn::<String, String>(spec).await.unwrap();
+    let (process, _backend) = start::<String>(child("echo")).await;
     let exit = soon(process.terminate(Duration::from_secs(3600))).await;
     assert_eq!((exit.code, exit.reason), (Some(0), ExitReason::Normal));
 }
@@ -177,9 +178,9 @@ async fn stopping_a_process_that_is_gone_tells_how_it_ended() {
 
 #[tokio::test]
 async fn grandchildren_are_killed_with_the_group() {
-    let spec = child("family");
-    let (process, mut connection) = manager().spawn::<(), u32>(spec).await.unwrap();
-    let grandchild = Stranger::new(soon(connection.recv()).await.unwrap().unwrap());
+    let (process, backend) = start::<u64>(child("family")).await;
+    let grandchild = soon(backend.call(&0)).await.unwrap();
+    let grandchild = Stranger::new(u32::try_from(grandchild).unwrap());
     assert!(grandchild.is_alive());
     let exit = soon(process.kill()).await;
     assert_eq!(exit.reason, ExitReason::Killed);

@@ -8,7 +8,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rm_process::{CommandSpec, NodeProcess, ProcessManager};
+use rm_process::{
+    BackendOptions, CommandSpec, KameoChildProcessMessage, NodeProcess, ProcessError,
+    ProcessManager, SubprocessIpcBackend, SubprocessIpcBackendError,
+};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -49,6 +52,25 @@ pub fn sh(script: &str) -> CommandSpec {
 
 pub fn manager() -> ProcessManager {
     ProcessManager::new().unwrap()
+}
+
+/// A child that was started and has introduced itself, and its process.
+pub async fn start<M: KameoChildProcessMessage>(
+    spec: CommandSpec,
+) -> (NodeProcess, SubprocessIpcBackend<M>) {
+    let started = soon(SubprocessIpcBackend::spawn(&manager(), spec, BackendOptions::new())).await;
+    let backend = started.expect("a child that connects");
+    let process = backend.process().expect("it was started here").clone();
+    (process, backend)
+}
+
+/// Why a process that was to introduce itself was not taken.
+pub async fn refused(spec: CommandSpec) -> ProcessError {
+    let options = BackendOptions::new();
+    match soon(SubprocessIpcBackend::<()>::spawn(&manager(), spec, options)).await {
+        Err(SubprocessIpcBackendError::Process(error)) => error,
+        other => panic!("it was not refused: {other:?}"),
+    }
 }
 
 /// `future`, or a panic if it hangs.

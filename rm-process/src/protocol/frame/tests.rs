@@ -36,9 +36,23 @@ fn shape() -> impl Strategy<Value = Shape> {
 }
 
 fn body(bytes: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
+    flagged_body(bytes, false)
+}
+
+fn flagged_body(bytes: &[u8], has_descriptor: bool) -> Vec<u8> {
+    let mut frame = vec![0; HEADER_LEN];
     frame.extend_from_slice(bytes);
+    write_header(&mut frame, has_descriptor, LONGEST_FRAME).expect("a short body");
     frame
+}
+
+/// All frames that are complete.
+fn bodies(decoder: &mut FrameDecoder) -> Vec<(Vec<u8>, bool)> {
+    let mut found = Vec::new();
+    while let Some((body, has_descriptor)) = decoder.next_body().expect("short bodies") {
+        found.push((body.to_vec(), has_descriptor));
+    }
+    found
 }
 
 proptest! {
@@ -61,6 +75,54 @@ proptest! {
         }
         decoder.finish().unwrap();
         prop_assert_eq!(found, values);
+    }
+
+    #[test]
+    fn bodies_come_out_as_they_went_in_when_their_stream_is_split_at_each_byte(
+        expected in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..30), any::<bool>()), 1..5),
+    ) {
+        let stream: Vec<u8> =
+            expected.iter().flat_map(|(body, flag)| flagged_body(body, *flag)).collect();
+        for split in 0..=stream.len() {
+            let mut decoder = FrameDecoder::new(30);
+            let mut found = Vec::new();
+            for piece in [&stream[..split], &stream[split..]] {
+                decoder.push(piece);
+                found.extend(bodies(&mut decoder));
+            }
+            decoder.finish().unwrap();
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+
+    #[test]
+    fn bodies_come_out_as_they_went_in_when_they_are_read_into_the_decoder(
+        sizes in proptest::collection::vec(0_usize..100_000, 1..12),
+        reads in proptest::collection::vec(1_usize..50_000, 1..20),
+    ) {
+        let expected: Vec<_> = sizes.iter().map(|size| (vec![*size as u8; *size], false)).collect();
+        let stream: Vec<u8> = expected.iter().flat_map(|(bytes, _)| body(bytes)).collect();
+        let mut rest = &stream[..];
+        let mut decoder = FrameDecoder::default();
+        let mut found = Vec::new();
+        let mut most = 0;
+        for read in reads.iter().cycle() {
+            let room = decoder.room();
+            prop_assert!(room.len() >= LEAST_ROOM);
+            let len = (*read).min(room.len()).min(rest.len());
+            room[..len].copy_from_slice(&rest[..len]);
+            rest = &rest[len..];
+            decoder.filled(len);
+            most = most.max(decoder.end + LEAST_ROOM);
+            prop_assert!(decoder.buffer.len() <= FIRST_ROOM.max(2 * most));
+            found.extend(bodies(&mut decoder));
+            if rest.is_empty() {
+                break;
+            }
+        }
+        decoder.finish().unwrap();
+        prop_assert!(found == expected);
     }
 
     #[test]
@@ -102,6 +164,34 @@ fn an_announced_length_above_the_limit_is_refused_for_good_and_reserves_nothing(
         assert!(matches!(error, FrameError::TooLarge { max: 1024, .. }));
     }
     assert!(decoder.buffer.capacity() < 1024);
+}
+
+#[test]
+fn a_value_that_comes_with_a_descriptor_is_refused_and_the_next_is_read() {
+    let mut decoder = FrameDecoder::default();
+    let number = serde_brief::to_vec(&7_u8).unwrap();
+    decoder.push(&flagged_body(&number, true));
+    decoder.push(&body(&number));
+    assert!(matches!(decoder.next_frame::<u8>(), Err(FrameError::UnexpectedDescriptor)));
+    assert_eq!(decoder.next_frame::<u8>().unwrap(), Some(7));
+}
+
+#[test]
+fn a_changed_limit_holds_from_then_on() {
+    let mut decoder = FrameDecoder::new(2);
+    decoder.push(&body(b"abc"));
+    assert!(matches!(decoder.next_body(), Err(FrameError::TooLarge { len: 3, max: 2 })));
+    decoder.set_max(3);
+    assert_eq!(decoder.next_body().unwrap(), Some((&b"abc"[..], false)));
+}
+
+#[test]
+fn an_emptied_decoder_keeps_little_of_what_a_large_frame_took() {
+    let mut decoder = FrameDecoder::default();
+    decoder.push(&body(&vec![0; 4 * KEPT_CAPACITY]));
+    assert!(decoder.next_body().unwrap().is_some());
+    decoder.room();
+    assert!(decoder.buffer.capacity() <= KEPT_CAPACITY);
 }
 
 #[test]

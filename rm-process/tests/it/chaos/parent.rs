@@ -6,9 +6,13 @@
 use std::io::Read;
 use std::time::Duration;
 
-use rm_process::{CommandSpec, NodeProcess, ProcessError, ProcessManager};
+use rm_process::{
+    BackendOptions, CommandSpec, KameoChildProcessMessage, NodeProcess, ProcessError,
+    ProcessManager, SubprocessIpcBackend, SubprocessIpcBackendError,
+};
 use rustix::process::{Resource, Rlimit, Signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::Random;
 use crate::support::{child, python, sh};
@@ -270,47 +274,56 @@ impl Slot {
     }
 
     /// Starts a child. What drives it goes with it.
-    async fn start(&mut self, act: Act, tag: &str) -> Result<Option<Born>, ProcessError> {
-        let random = &mut self.random;
-        let mut spec = act.spec(random).env(CHILD, tag);
+    async fn start(
+        &mut self,
+        act: Act,
+        tag: &str,
+    ) -> Result<Option<Born>, SubprocessIpcBackendError> {
+        let mut spec = act.spec(&mut self.random).env(CHILD, tag);
         Ok(Some(match act {
             Act::Cancelled => {
-                let spawn = self.manager.spawn::<String, String>(spec);
-                let started = tokio::time::timeout(random.moment(10, 25), spawn).await;
+                let patience = self.random.moment(10, 25);
+                let started = tokio::time::timeout(patience, self.spawn::<String>(spec)).await;
                 return started.map_or(Ok(()), |started| started.map(drop)).map(|()| None);
             }
             Act::Late => {
-                spec.init_timeout = random.moment(20, 28);
+                spec.init_timeout = self.random.moment(20, 28);
                 match self.manager.spawn_ready(spec).await {
                     Err(ProcessError::InitTimeout { .. }) => return Ok(None),
                     started => Born::alone(started?),
                 }
             }
             Act::Ready => Born::alone(self.manager.spawn_ready(spec).await?),
-            Act::Family => Born::with(self.manager.spawn::<(), u32>(spec).await?),
-            Act::Nested => Born::with(self.manager.spawn::<(), (u32, u32)>(spec).await?),
+            Act::Family => {
+                let family = self.spawn::<u64>(spec).await?;
+                Born::with(family, |family| async move { drop(family.call(&0).await) })
+            }
+            Act::Nested => {
+                let parent = self.spawn::<serde_json::Value>(spec).await?;
+                Born::with(parent, |parent| async move { drop(parent.call(&().into()).await) })
+            }
             Act::Shout => {
-                let (process, connection) = self.manager.spawn::<u64, u64>(spec).await?;
-                let bytes = random.below(1 << 25);
-                let drive = tokio::spawn(async move {
-                    // Whoever dies meanwhile needs no order.
-                    let _ = connection.send(&bytes).await;
-                    std::future::pending::<()>().await;
-                });
-                Born { process, drive: Some(drive) }
+                let shout = self.spawn::<u64>(spec).await?;
+                let bytes = self.random.below(1 << 25);
+                // Whoever dies meanwhile needs no order.
+                Born::with(shout, move |shout| async move { drop(shout.call(&bytes).await) })
             }
-            Act::Worker => {
-                let (process, connection) = self.manager.spawn::<String, String>(spec).await?;
-                Born { process, drive: Some(tokio::spawn(work(connection))) }
-            }
+            Act::Worker => Born::with(self.spawn::<String>(spec).await?, work),
             _ => {
                 let process = self.manager.spawn_plain(spec).await?;
-                if random.below(8) == 0 {
+                if self.random.below(8) == 0 {
                     stop(&process);
                 }
                 Born::alone(process)
             }
         }))
+    }
+
+    async fn spawn<M: KameoChildProcessMessage>(
+        &self,
+        spec: CommandSpec,
+    ) -> Result<SubprocessIpcBackend<M>, SubprocessIpcBackendError> {
+        SubprocessIpcBackend::spawn(&self.manager, spec, BackendOptions::new()).await
     }
 
     /// Lets a child live as long as it lasts, and ends it in one of the ways there are.
@@ -338,7 +351,10 @@ impl Slot {
         }
         match self.random.below(4) {
             0 => process.start_kill(),
-            1 => drop(process),
+            1 => {
+                drop(process);
+                drive.iter().for_each(JoinHandle::abort);
+            }
             2 => process.expire("the scene's"),
             _ => process.start_terminate(self.random.moment(20, 28)),
         }
@@ -350,10 +366,10 @@ impl Slot {
     }
 }
 
-/// A child, with the task that uses its connection.
+/// A child, with the task that calls it.
 struct Born {
     process: NodeProcess,
-    drive: Option<tokio::task::JoinHandle<()>>,
+    drive: Option<JoinHandle<()>>,
 }
 
 impl Born {
@@ -361,25 +377,31 @@ impl Born {
         Self { process, drive: None }
     }
 
-    /// Reads what comes, and keeps the connection.
-    fn with<Rx: serde::de::DeserializeOwned + Send + 'static>(
-        (process, mut connection): (NodeProcess, rm_process::Connection<(), Rx>),
-    ) -> Self {
+    /// Has `drive` call it, and keeps it callable.
+    fn with<M: KameoChildProcessMessage, F>(
+        backend: SubprocessIpcBackend<M>,
+        drive: impl FnOnce(SubprocessIpcBackend<M>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let process = backend.process().expect("it was started here").clone();
+        let driven = drive(backend.clone());
         let drive = async move {
-            while let Ok(Some(_)) = connection.recv().await {}
+            driven.await;
             std::future::pending::<()>().await;
+            drop(backend);
         };
         Self { process, drive: Some(tokio::spawn(drive)) }
     }
 }
 
 /// Has a puppet load and work until it is gone.
-async fn work(mut connection: rm_process::Connection<String, String>) {
+async fn work(puppet: SubprocessIpcBackend<String>) {
     let loading = ["progress half", "ready"].map(str::to_owned).into_iter();
     let items = (0..).flat_map(|item| [format!("begin {item}"), "end".to_owned()]);
     for order in loading.chain(items) {
-        if connection.send(&order).await.is_err() || !matches!(connection.recv().await, Ok(Some(_)))
-        {
+        if puppet.call(&order).await.is_err() {
             break;
         }
     }
