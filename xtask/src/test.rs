@@ -68,7 +68,13 @@ impl Half {
 
 fn rust(passed: &mut u64) -> Result<()> {
     Cmd::new("cargo")
-        .args(["test", "--workspace", "--no-fail-fast", "--features", "rm-ipc/tokio"])
+        .args([
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--features",
+            "rm-ipc/tokio,rm-process/otlp",
+        ])
         .run_with_lines(|line| *passed += passed_by_cargo(line))
 }
 

@@ -18,6 +18,7 @@ use super::error::SubprocessIpcBackendError;
 use super::message::KameoChildProcessMessage;
 use super::peer::{AttachedPeer, Words};
 use crate::child::{CALLBACK_SOCKET_ENV, REQUEST_SOCKET_ENV};
+use crate::connection::ConnectionError;
 use crate::handshake::HandshakeError;
 
 /// Two sockets in a folder that only this user can enter, and one child that is to come.
@@ -137,7 +138,10 @@ impl<M: KameoChildProcessMessage> Doorway<M> {
         };
         let (requests, callbacks) = (open(requests)?, open(callbacks)?);
         for end in [&requests, &callbacks] {
-            end.introduce(options.handshake()).map_err(HandshakeError::NotAHello)?;
+            end.introduce(options.handshake()).map_err(|error| match error {
+                ConnectionError::Closed => HandshakeError::Closed,
+                error => HandshakeError::NotAHello(error),
+            })?;
         }
         let heard = hear_both(requests, callbacks, None).await?;
         let (metrics, words) = (BackendMetrics::default(), Arc::new(Words::default()));

@@ -320,6 +320,53 @@ async fn a_child_that_dies_gives_every_call_its_one_error_and_says_how_it_ended(
 }
 
 #[tokio::test]
+async fn a_child_killed_at_any_message_leaves_no_call_without_its_one_end() {
+    for messages in 0..40_usize {
+        let backend = serve_with(BackendOptions::new().callbacks(module())).await;
+        let ask = |ask: Ask| {
+            let backend = backend.clone();
+            async move { backend.stream(&ask).await.expect("it is sent") }
+        };
+        let callback = Ask::Callback { path: "test.Three".to_owned(), value: 1.into() };
+        let (mut sink, adding) = backend.request(&Ask::Add(1)).exchange::<u64>().await.unwrap();
+        let mut calls = vec![
+            ask(Ask::Count { to: 1 << 40, ballast: 0 }).await,
+            ask(Ask::Hang).await,
+            ask(callback).await,
+            ask(Ask::Fill { len: 1 << 20, value: 1 }).await,
+            ask(Ask::Count { to: 1 << 40, ballast: 100_000 }).await,
+            adding,
+        ];
+        // Whatever comes first, so many messages are taken; then the child is killed.
+        let mut ended = [false; 6];
+        for message in 0..messages {
+            let _ = sink.send(&1).await;
+            let turn = message % calls.len();
+            // What hangs has no message to take.
+            if turn != 1 && !ended[turn] {
+                ended[turn] = soon(calls[turn].next()).await.is_none_or(|item| item.is_err());
+            }
+        }
+        backend.process().unwrap().start_kill();
+        for (turn, call) in calls.into_iter().enumerate() {
+            let (_, error) = all(call).await;
+            match error {
+                Some(SubprocessIpcBackendError::ProcessEnded { report }) => {
+                    assert!(report.to_string().contains("SIGKILL"), "{report}");
+                }
+                // It was complete before.
+                None => assert!(turn == 2 || turn == 3, "call {turn} after {messages}"),
+                Some(other) => panic!("{other} for call {turn} after {messages}"),
+            }
+        }
+        soon(sink.closed()).await;
+        assert_eq!(backend.in_flight(), 0);
+        let metrics = backend.request_metrics();
+        assert_eq!((metrics.total, metrics.in_flight), (6, 0), "after {messages}");
+    }
+}
+
+#[tokio::test]
 async fn a_shutdown_finishes_what_was_begun_and_takes_nothing_new() {
     let backend = serve().await;
     let mut replies = backend.stream(&Ask::Count { to: 5000, ballast: 1000 }).await.unwrap();

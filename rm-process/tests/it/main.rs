@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod ask;
+mod attach;
 mod calls;
 mod chaos;
 mod contract;
