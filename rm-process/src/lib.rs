@@ -173,6 +173,8 @@ pub mod protocol;
 mod transport;
 pub mod value;
 
+#[cfg(feature = "kameo")]
+mod actor;
 mod backend;
 pub mod callback;
 pub mod child;
@@ -180,9 +182,12 @@ mod direct;
 mod link;
 pub mod telemetry;
 
+#[cfg(feature = "kameo")]
+pub use actor::{StreamOf, SubprocessIpcActor};
 pub use backend::{
     BackendOptions, ChildStatus, Doorway, InputSink, KameoChildProcessMessage, Liveness,
-    RawReplies, ReplyStream, Request, SubprocessIpcBackend, SubprocessIpcBackendError,
+    PoolOptions, PoolPlace, PoolReplies, PoolRequest, PoolStatus, RawReplies, ReplyStream, Request,
+    SubprocessIpcBackend, SubprocessIpcBackendError, SubprocessPool,
 };
 pub use command::{BASE_ENV, CommandSpec};
 pub use connection::ConnectionError;

@@ -73,7 +73,7 @@ fn rust(passed: &mut u64) -> Result<()> {
             "--workspace",
             "--no-fail-fast",
             "--features",
-            "rm-ipc/tokio,rm-process/otlp",
+            "rm-ipc/tokio,rm-process/otlp,rm-process/kameo",
         ])
         .run_with_lines(|line| *passed += passed_by_cargo(line))
 }

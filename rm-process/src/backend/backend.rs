@@ -16,8 +16,8 @@ use super::birth::{self, Wires};
 use super::error::SubprocessIpcBackendError;
 use super::message::KameoChildProcessMessage;
 use super::outgoing::OutgoingCall;
-use super::peer::{ChildStatus, DEATH_AFTER_CLOSE};
-use super::replies::{InputSink, ReplyStream, sooner};
+use super::peer::{ChildStatus, DEATH_AFTER_CLOSE, Watch};
+use super::replies::{InputSink, RawReplies, ReplyStream, sooner};
 use crate::callback::DynamicCallbackModule;
 use crate::command::CommandSpec;
 use crate::error::ProcessError;
@@ -33,7 +33,7 @@ use crate::transport::Body;
 use crate::value;
 
 /// How long a child that has told that it cannot get ready has to tidy up and end.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How a child is spoken to.
 #[derive(Debug, Clone, Default)]
@@ -340,6 +340,35 @@ impl<M: KameoChildProcessMessage> SubprocessIpcBackend<M> {
         self.inner.metrics.callbacks.snapshot()
     }
 
+    /// What tells the end of the child without keeping it alive.
+    pub(crate) fn watch(&self) -> Watch {
+        let core = self.inner.process.as_ref().map(|process| Arc::clone(process.core()));
+        Watch { words: Arc::clone(&self.inner.wires.words), core }
+    }
+
+    /// What the child takes.
+    pub(super) fn peer_limits(&self) -> &IpcLimits {
+        self.inner.wires.requests.peer_limits()
+    }
+
+    /// Makes a call whose request is written already.
+    pub(super) async fn send(
+        &self,
+        request: Body,
+        context: CallContext,
+    ) -> Result<RawReplies, SubprocessIpcBackendError> {
+        self.begin(context).call(request).await
+    }
+
+    /// Begins a call, which keeps the child alive.
+    fn begin(&self, context: CallContext) -> OutgoingCall {
+        let inner = &self.inner;
+        let (path, peer_pid) = (type_name::<M>(), inner.wires.peer_pid);
+        let info = CallInfo { kind: CallKind::Request, path, peer_pid };
+        let keeps = Some(Arc::clone(inner) as Arc<dyn Any + Send + Sync>);
+        OutgoingCall::begin(inner.caller.clone(), context, info, &inner.metrics.requests, keeps)
+    }
+
     /// The connections without the process, which then lives as long as its other handles.
     pub(crate) fn into_wires(self) -> Option<Wires> {
         Some(Arc::into_inner(self.inner)?.wires)
@@ -409,23 +438,13 @@ impl<M: KameoChildProcessMessage> Request<'_, M> {
     pub async fn exchange<I: Serialize>(
         self,
     ) -> Result<(InputSink<I>, ReplyStream<M::Reply>), SubprocessIpcBackendError> {
-        let limits = *self.backend.inner.wires.requests.peer_limits();
+        let limits = *self.backend.peer_limits();
         let (outgoing, body) = self.prepare()?;
         let (sink, replies) = outgoing.exchange(body).await?;
         Ok((InputSink::new(sink, limits), ReplyStream::new(replies)))
     }
 
     fn prepare(self) -> Result<(OutgoingCall, Body), SubprocessIpcBackendError> {
-        let inner = &self.backend.inner;
-        let path = type_name::<M>();
-        let info = CallInfo { kind: CallKind::Request, path, peer_pid: inner.wires.peer_pid };
-        let outgoing = OutgoingCall::begin(
-            inner.caller.clone(),
-            self.context,
-            info,
-            &inner.metrics.requests,
-            Some(Arc::clone(inner) as Arc<dyn Any + Send + Sync>),
-        );
-        outgoing.encode(self.message)
+        self.backend.begin(self.context).encode(self.message)
     }
 }

@@ -47,6 +47,7 @@ impl Drop for Wires {
             link.end(LinkEnd::LetGo);
         }
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.words.end();
     }
 }
 

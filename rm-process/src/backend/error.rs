@@ -13,6 +13,7 @@ use crate::handshake::{HandshakeError, LimitsError};
 use crate::link::{CallEnd, LinkEnd, NotCalled};
 use crate::protocol::FrameError;
 use crate::report::FailureReport;
+use crate::restart::{BackoffError, NotRestarted};
 use crate::telemetry::metrics::FailureKind;
 use crate::value::ValueError;
 
@@ -42,6 +43,20 @@ pub enum SubprocessIpcBackendError {
         found: u32,
         /// This process's user.
         expected: u32,
+    },
+    /// A pool's restart policy has a backoff that cannot be.
+    #[error(transparent)]
+    Backoff(#[from] BackoffError),
+    /// No child of a pool is left.
+    #[error(
+        "no child of the pool is left, and none is started again: {why}; the last failure: {last}"
+    )]
+    PoolEmpty {
+        /// Why the place that was given up last is not filled.
+        why: NotRestarted,
+        /// What had failed there.
+        #[source]
+        last: Arc<Self>,
     },
     /// The limits that were asked for cannot be.
     #[error(transparent)]

@@ -11,6 +11,7 @@ mod error;
 mod message;
 mod outgoing;
 mod peer;
+mod pool;
 mod replies;
 
 pub use attach::Doorway;
@@ -21,5 +22,8 @@ pub use message::KameoChildProcessMessage;
 pub(crate) use message::{decode, encode};
 pub(crate) use outgoing::OutgoingCall;
 pub use peer::ChildStatus;
+#[cfg(feature = "kameo")]
+pub(crate) use peer::Watch;
+pub use pool::{PoolOptions, PoolPlace, PoolReplies, PoolRequest, PoolStatus, SubprocessPool};
 pub(crate) use replies::sooner;
 pub use replies::{InputSink, RawReplies, ReplyStream};

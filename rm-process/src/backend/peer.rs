@@ -4,11 +4,15 @@
 //! by somebody else. What the child tells of itself waits in [`Words`].
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::backend::FAREWELL;
+use super::error::SubprocessIpcBackendError;
+use crate::exit::{ExitReason, ExitStatus};
 use crate::failure::cut_to;
 use crate::link::{LinkEnd, Peer, Word};
 use crate::protocol::Progress;
@@ -83,6 +87,34 @@ impl Words {
         }
         waiting.waker = Some(context.waker().clone());
         Poll::Pending
+    }
+}
+
+/// What tells the end of a child without keeping it alive.
+pub(crate) struct Watch {
+    pub(crate) words: Arc<Words>,
+    /// `None` for one that somebody else started.
+    pub(crate) core: Option<Arc<Core>>,
+}
+
+impl Watch {
+    /// Waits until the child can be called no more.
+    pub(crate) async fn over(&self) {
+        while poll_fn(|context| self.words.poll_next(context)).await.is_some() {}
+    }
+
+    /// How it ended. One that lives on without its connection is killed after a while.
+    pub(crate) async fn end(&self) -> (ExitStatus, SubprocessIpcBackendError) {
+        let Some(core) = &self.core else {
+            let exit = ExitStatus::from_wait(None, ExitReason::Crash);
+            return (exit, SubprocessIpcBackendError::Closed);
+        };
+        if tokio::time::timeout(FAREWELL, core.exited()).await.is_err() {
+            core.kill();
+        }
+        let exit = core.exited().await;
+        let report = Box::new(core.report());
+        (exit, SubprocessIpcBackendError::ProcessEnded { report })
     }
 }
 

@@ -55,6 +55,20 @@ impl Body {
         }
     }
 
+    /// The same body once more; a file is not copied.
+    ///
+    /// # Errors
+    /// [`FrameError::Spill`] if there are no descriptors left.
+    pub(crate) fn try_clone(&self) -> Result<Self, FrameError> {
+        Ok(match self {
+            Self::Inline(bytes) => Self::Inline(bytes.clone()),
+            Self::Sealed { fd, len } => {
+                let fd = fd.try_clone().map_err(FrameError::Spill)?;
+                Self::Sealed { fd, len: *len }
+            }
+        })
+    }
+
     /// A body of bytes that are there already.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[cfg(feature = "kameo")]
+mod actor;
 mod ask;
 mod attach;
 mod calls;
@@ -14,6 +16,7 @@ mod kameo;
 mod limits;
 mod loading;
 mod output;
+mod pool;
 mod reports;
 mod shapes;
 mod stop;
