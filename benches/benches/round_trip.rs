@@ -121,8 +121,8 @@ impl Ours {
         };
         let (python, limits) = (Some(python.to_owned()), Limits::default());
         let init_timeout = Duration::from_secs(30);
-        let callbacks = Arc::default();
-        let spec = WorkerSpec { python, init_timeout, limits, callbacks, config };
+        let (callbacks, stubs) = (Arc::default(), None);
+        let spec = WorkerSpec { python, init_timeout, limits, callbacks, stubs, config };
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let worker = tokio.block_on(async {

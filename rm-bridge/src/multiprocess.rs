@@ -59,6 +59,8 @@ pub struct WorkerSpec {
     pub limits: Limits,
     /// What the node may call in this process.
     pub callbacks: Arc<DynamicCallbackModule>,
+    /// The folder for what Python has to know of the callbacks' types, if it is to know it.
+    pub stubs: Option<PathBuf>,
     /// What the worker is to know.
     pub config: WorkerConfig,
 }
@@ -111,6 +113,10 @@ impl MultiprocessExecutor {
         command.abort_at_deadline = true;
         command.limits = spec.limits;
         let options = BackendOptions::new().callbacks(spec.callbacks);
+        let options = match &spec.stubs {
+            Some(folder) => options.stubs(folder),
+            None => options,
+        };
         let started = SubprocessIpcBackend::spawn(&self.manager, command, options).await;
         let backend = started.map_err(|error| match error {
             SubprocessIpcBackendError::Process(source) => failed(python, source),

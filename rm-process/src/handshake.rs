@@ -2,6 +2,8 @@
 //!
 //! Main type: [`Handshake`]. Who waits for it, and how long, is decided in `backend` and `child`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::connection::ConnectionError;
@@ -128,6 +130,10 @@ pub struct Handshake {
     /// From the parent: the paths of the callbacks that the child may call.
     #[serde(default)]
     pub callbacks: Vec<String>,
+    /// From the parent: the folder with what Python has to know of these callbacks' types, if there is
+    /// one.
+    #[serde(default)]
+    pub stubs: Option<PathBuf>,
 }
 
 /// What was wrong with a child's introduction.
@@ -184,6 +190,7 @@ impl Handshake {
             limits,
             config: Vec::new(),
             callbacks: Vec::new(),
+            stubs: None,
         }
     }
 

@@ -135,6 +135,7 @@ impl Session {
             init_timeout: self.init_timeout(),
             limits: Limits::default(),
             callbacks: Arc::clone(&self.runtime.config.callbacks),
+            stubs: self.runtime.config.callback_stubs.clone(),
             config,
         };
         let (node, node_type) = wiring::name_of(&self.plan, self.plan.workers[index]);

@@ -6,6 +6,7 @@
 use std::any::{Any, type_name};
 use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,7 @@ pub struct BackendOptions {
     /// What the child may call.
     pub callbacks: Arc<DynamicCallbackModule>,
     config: Vec<u8>,
+    stubs: Option<PathBuf>,
 }
 
 impl BackendOptions {
@@ -61,6 +63,21 @@ impl BackendOptions {
     /// Keeps to other limits than the default ones.
     pub fn limits(mut self, limits: IpcLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Writes stubs and dataclasses of the callbacks for Python into `folder`, such as
+    /// [`default_stub_dir`](crate::callback::stubs::default_stub_dir), and tells the child where they
+    /// are. Without them a Python child can call all the same; so what cannot be written is a warning
+    /// in the log.
+    pub fn stubs(mut self, folder: &Path) -> Self {
+        self.stubs = None;
+        if self.callbacks.paths().next().is_some() {
+            match self.callbacks.write_stubs(folder) {
+                Ok(written) => self.stubs = Some(written),
+                Err(error) => tracing::warn!(%error, "no stubs of the callbacks"),
+            }
+        }
         self
     }
 
@@ -82,6 +99,7 @@ impl BackendOptions {
         Handshake {
             config: self.config.clone(),
             callbacks: self.callbacks.paths().map(str::to_owned).collect(),
+            stubs: self.stubs.clone(),
             ..Handshake::of_this_process(self.limits)
         }
     }

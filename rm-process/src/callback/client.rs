@@ -2,6 +2,7 @@
 //!
 //! Main type: [`CallbackClient`], which calls what the parent has registered.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::envelope::TypedCallbackEnvelope;
 use crate::backend::{OutgoingCall, RawReplies, ReplyStream, SubprocessIpcBackendError, sooner};
 use crate::failure::PythonExecutionError;
+use crate::handshake::Handshake;
 use crate::link::{CallContext, Caller, Link, current_deadline};
 use crate::telemetry::metrics::{DirectionMetrics, DirectionSnapshot};
 use crate::telemetry::{CallInfo, CallKind};
@@ -21,19 +23,31 @@ use crate::value;
 pub struct CallbackClient {
     caller: Caller,
     paths: Arc<[String]>,
+    stubs: Option<Arc<Path>>,
     peer_pid: u32,
     metrics: Arc<DirectionMetrics>,
 }
 
 impl CallbackClient {
-    pub(crate) fn new(link: Link, paths: Vec<String>, peer_pid: u32) -> Self {
-        let metrics = Arc::new(DirectionMetrics::default());
-        Self { caller: Caller::new(link), paths: paths.into(), peer_pid, metrics }
+    pub(crate) fn new(link: Link, parent: Handshake) -> Self {
+        Self {
+            caller: Caller::new(link),
+            paths: parent.callbacks.into(),
+            stubs: parent.stubs.map(Arc::from),
+            peer_pid: parent.pid,
+            metrics: Arc::default(),
+        }
     }
 
     /// The paths that can be called.
     pub fn paths(&self) -> &[String] {
         &self.paths
+    }
+
+    /// The folder with the types of the callbacks for Python, if the parent has written one; see
+    /// [`stubs`](super::stubs).
+    pub fn stubs(&self) -> Option<&Path> {
+        self.stubs.as_deref()
     }
 
     /// Calls for one reply.

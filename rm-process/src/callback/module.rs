@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -88,6 +88,8 @@ fn shorter<'a>(one: &'a str, other: &'a str) -> &'a str {
 #[derive(Default)]
 pub struct DynamicCallbackModule {
     handlers: BTreeMap<String, Arc<dyn Erased>>,
+    /// To find them out takes some milliseconds.
+    shapes: OnceLock<Vec<CallbackShape>>,
 }
 
 impl fmt::Debug for DynamicCallbackModule {
@@ -127,6 +129,7 @@ impl DynamicCallbackModule {
             return Err(CallbackError::Ambiguous { other: other.to_owned(), path });
         }
         self.handlers.insert(path, Arc::new(Typed::new(handler)));
+        self.shapes.take();
         Ok(())
     }
 
@@ -136,13 +139,13 @@ impl DynamicCallbackModule {
     }
 
     /// What each handler takes and gives, as far as that can be known from the outside: each type's way
-    /// to be read and written is tried out. It takes some milliseconds.
-    pub fn shapes(&self) -> Vec<CallbackShape> {
+    /// to be read and written is tried out, once.
+    pub fn shapes(&self) -> &[CallbackShape] {
         let shape = |(path, handler): (&String, &Arc<dyn Erased>)| {
             let (module, _) = path.rsplit_once('.').expect("registered paths have a module");
             handler.shape(module)
         };
-        self.handlers.iter().map(shape).collect()
+        self.shapes.get_or_init(|| self.handlers.iter().map(shape).collect())
     }
 
     /// Writes stubs and dataclasses for Python into `folder`, from which editors and type checkers
@@ -152,7 +155,7 @@ impl DynamicCallbackModule {
     /// # Errors
     /// [`StubError`] if the folder cannot be written.
     pub fn write_stubs(&self, folder: &Path) -> Result<PathBuf, StubError> {
-        stubs::write_stubs(folder, &self.shapes())
+        stubs::write_stubs(folder, self.shapes())
     }
 
     /// Who serves a path.

@@ -103,7 +103,7 @@ impl<M: KameoChildProcessMessage> SubprocessIpcChild<M> {
             end.introduce(Handshake::of_this_process(limits)).map_err(ChildError::Hello)?;
         }
         let heard = hear_both(requests, callbacks, None).await.map_err(ChildError::Parent)?;
-        let (requests, callbacks, parent) = heard.into_parts();
+        let (requests, callbacks, mut parent) = heard.into_parts();
         let limits = (limits, parent.limits);
         let (requests_link, calls) = Link::open(Role::Server, requests.outbox, limits);
         let (callbacks_link, _) = Link::open(Role::Caller, callbacks.outbox, limits);
@@ -111,16 +111,17 @@ impl<M: KameoChildProcessMessage> SubprocessIpcChild<M> {
             tokio::spawn(requests_link.clone().read(requests.inbox, Arc::new(Parent))),
             tokio::spawn(callbacks_link.clone().read(callbacks.inbox, Arc::new(Parent))),
         ];
-        let callbacks = CallbackClient::new(callbacks_link, parent.callbacks, parent.pid);
+        let (parent_id, config) = (parent.pid, std::mem::take(&mut parent.config));
+        let callbacks = CallbackClient::new(callbacks_link, parent);
         let handle = ChildHandle {
             requests: requests_link,
             callbacks,
             page: channels.page.map(Arc::new),
             metrics: Arc::default(),
-            parent: parent.pid,
+            parent: parent_id,
             runtime: Handle::current(),
         };
-        Ok(Self { handle, calls, config: parent.config, tasks, takes: PhantomData })
+        Ok(Self { handle, calls, config, tasks, takes: PhantomData })
     }
 
     /// By which this process tells of itself and calls its parent.
