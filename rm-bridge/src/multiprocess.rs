@@ -212,7 +212,9 @@ impl WorkerEvents {
                         return Ok(Some(Incoming::Progress(progress)));
                     }
                     Some(ChildStatus::Ready) => return Ok(Some(Incoming::Ready)),
-                    Some(ChildStatus::Failed(why)) => return Ok(Some(Incoming::Failed(why))),
+                    Some(ChildStatus::Failed(failed)) => {
+                        return Ok(Some(Incoming::Failed(failed.message)));
+                    }
                     None => self.backend = None,
                 },
                 event = event(&mut self.events), if self.events.is_some() => match event {

@@ -10,6 +10,7 @@ use pyo3::import_exception;
 use pyo3::prelude::*;
 use rm_bridge::{FailureReport, ProcessError, StageError, WorkerError, WorkerFailure};
 use rm_core::{DataError, NodeId};
+use rm_process::{PythonExecutionError, SubprocessIpcBackendError};
 use rm_session::{ManifestError, OverrideError, PlanError, Problem, ProblemKind, SessionError};
 
 import_exception!(remotemedia_runtime.errors, CycleError);
@@ -19,10 +20,15 @@ import_exception!(remotemedia_runtime.errors, NodeNotFound);
 mod python {
     use pyo3::import_exception;
 
+    import_exception!(remotemedia_runtime.errors, CallbackError);
+    import_exception!(remotemedia_runtime.errors, CallbackNotFound);
+    import_exception!(remotemedia_runtime.errors, CallbackTimeout);
     import_exception!(remotemedia_runtime.errors, GraphError);
     import_exception!(remotemedia_runtime.errors, InitializationTimeout);
+    import_exception!(remotemedia_runtime.errors, InputError);
     import_exception!(remotemedia_runtime.errors, ManifestError);
     import_exception!(remotemedia_runtime.errors, NodeExecutionError);
+    import_exception!(remotemedia_runtime.errors, ParentGone);
     import_exception!(remotemedia_runtime.errors, ProcessCrashError);
     import_exception!(remotemedia_runtime.errors, ProcessSpawnError);
     import_exception!(remotemedia_runtime.errors, PythonError);
@@ -144,6 +150,47 @@ fn of_session(error: &SessionError) -> PyErr {
         Some(node) => with(exception, "node_id", node),
         None => exception,
     }
+}
+
+/// The exception for a callback that failed.
+pub(crate) fn of_callback(error: &SubprocessIpcBackendError) -> PyErr {
+    use SubprocessIpcBackendError as Error;
+    let message = chain(error);
+    let exception = match error {
+        Error::Remote(PythonExecutionError::NoSuchCallback { .. }) => {
+            python::CallbackNotFound::new_err(message)
+        }
+        Error::DeadlineExceeded { .. } | Error::Remote(PythonExecutionError::DeadlineExceeded) => {
+            python::CallbackTimeout::new_err(message)
+        }
+        Error::ProcessEnded { .. } | Error::Closed | Error::ShuttingDown | Error::Protocol(_) => {
+            python::ParentGone::new_err(message)
+        }
+        _ => python::CallbackError::new_err(message),
+    };
+    with_remote(exception, error)
+}
+
+/// The exception for inputs that end before they are complete.
+pub(crate) fn of_inputs(error: &SubprocessIpcBackendError) -> PyErr {
+    with_remote(python::InputError::new_err(chain(error)), error)
+}
+
+/// The exception with what the other process said.
+fn with_remote(exception: PyErr, error: &SubprocessIpcBackendError) -> PyErr {
+    use PythonExecutionError as Failure;
+    let Some(failure) = error.remote() else { return exception };
+    let (error_type, message, traceback) = match failure {
+        Failure::Raised { exception, message, traceback } => {
+            let traceback = Some(traceback.trim_end()).filter(|text| !text.is_empty());
+            (&**exception, message.clone(), traceback)
+        }
+        Failure::Handler { error_type, message } => (&**error_type, message.clone(), None),
+        failure => (failure.name(), failure.to_string(), None),
+    };
+    let exception = with(exception, "error_type", error_type);
+    let exception = with(exception, "message", message);
+    with(exception, "traceback", traceback)
 }
 
 fn node_of(error: &SessionError) -> Option<&str> {

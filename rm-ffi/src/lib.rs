@@ -13,10 +13,14 @@
 
 mod array;
 mod audio;
+mod callbacks;
+mod calls;
 mod convert;
 mod errors;
 mod functions;
+mod inputs;
 mod json;
+mod mailbox;
 mod python;
 mod run;
 mod signals;
@@ -35,7 +39,15 @@ mod _native {
     #[pymodule_export]
     use crate::audio::PyAudio;
     #[pymodule_export]
+    use crate::callbacks::{PyCall, PyCallContext};
+    #[pymodule_export]
+    use crate::calls::{PyRequest, serve_calls};
+    #[pymodule_export]
     use crate::functions::{get_available_nodes, get_node_metadata, sweep, validate_manifest};
+    #[pymodule_export]
+    use crate::inputs::PyInputs;
+    #[pymodule_export]
+    use crate::mailbox::PyMailbox;
     #[pymodule_export]
     use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
     #[pymodule_export]

@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use rm_bridge::{FailedIn, WorkerRuntimeError};
 use rm_process::child::{self, blocking};
 
+use crate::callbacks;
 use crate::errors::chain;
 use crate::worker::{PyHooks, describe};
 
@@ -28,6 +29,7 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
     let mut requests = connected.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
 
     let own = requests.handle().clone();
+    callbacks::install(py, &own)?;
     let load = || {
         let hooks = PyHooks { runtime: None, own: own.clone() };
         let none = py.None();

@@ -19,6 +19,7 @@ use rm_process::child::ChildHandle;
 
 use crate::array;
 use crate::audio::{PyAudio, channels_of, format_of};
+use crate::callbacks;
 use crate::convert;
 use crate::errors::{MarshalingError, chain};
 use crate::json;
@@ -127,6 +128,7 @@ struct Worker<'py> {
 pub(crate) fn serve_worker(py: Python<'_>) -> PyResult<u8> {
     let runtime = py.detach(WorkerRuntime::connect);
     let runtime = runtime.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
+    callbacks::install(py, runtime.handle())?;
     let worker = Worker { py, runtime: Arc::new(Mutex::new(runtime)) };
     let mut node = None;
     let ended = worker.work(&mut node);

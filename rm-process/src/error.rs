@@ -9,6 +9,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::failure::PythonExecutionError;
 use crate::handshake::HandshakeError;
 use crate::limits::{Limit, LimitError};
 use crate::process::NodeProcess;
@@ -63,6 +64,8 @@ pub enum ProcessError {
     InitFailed {
         /// What it told.
         message: String,
+        /// The same as a type, for what goes wrong in Python handlers.
+        error: Option<Box<PythonExecutionError>>,
         /// All that is known of it.
         report: Box<FailureReport>,
     },

@@ -124,6 +124,25 @@ impl PythonExecutionError {
         Self::Handler { error_type, message }
     }
 
+    /// The name of its variant.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Raised { .. } => "Raised",
+            Self::ModuleNotFound { .. } => "ModuleNotFound",
+            Self::FunctionNotFound { .. } => "FunctionNotFound",
+            Self::Handler { .. } => "Handler",
+            Self::Panicked { .. } => "Panicked",
+            Self::Deserialization { .. } => "Deserialization",
+            Self::Serialization { .. } => "Serialization",
+            Self::NoSuchCallback { .. } => "NoSuchCallback",
+            Self::Cancelled => "Cancelled",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::ShuttingDown => "ShuttingDown",
+            Self::Abandoned => "Abandoned",
+            Self::Ipc { .. } => "Ipc",
+        }
+    }
+
     /// Under which kind it is counted.
     pub(crate) fn kind(&self) -> FailureKind {
         match self {

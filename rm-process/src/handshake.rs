@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::ConnectionError;
 use crate::protocol::DEFAULT_MAX_FRAME;
+use crate::value::TupleVariants;
 
 /// Version of the protocol that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 3;
@@ -37,6 +38,10 @@ pub struct IpcLimits {
     pub connection_window: u64,
     /// Calls that may be in flight at once; further ones wait with their caller. Default 16,384.
     pub max_in_flight: usize,
+    /// No limit, and not told: in which form the other side is sent tuple variants. Set by
+    /// [`BackendOptions::tuple_variants`](crate::BackendOptions::tuple_variants); elsewhere unused.
+    #[serde(skip)]
+    pub tuple_variants: TupleVariants,
 }
 
 impl Default for IpcLimits {
@@ -47,6 +52,7 @@ impl Default for IpcLimits {
             stream_window: 256 * 1024,
             connection_window: 16 * 1024 * 1024,
             max_in_flight: 16 * 1024,
+            tuple_variants: TupleVariants::default(),
         }
     }
 }

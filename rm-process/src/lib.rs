@@ -186,8 +186,9 @@ pub mod telemetry;
 pub use actor::{StreamOf, SubprocessIpcActor};
 pub use backend::{
     BackendOptions, ChildStatus, Doorway, InputSink, KameoChildProcessMessage, Liveness,
-    PoolOptions, PoolPlace, PoolReplies, PoolRequest, PoolStatus, RawReplies, ReplyStream, Request,
-    SubprocessIpcBackend, SubprocessIpcBackendError, SubprocessPool,
+    PoolOptions, PoolPlace, PoolReplies, PoolRequest, PoolStatus, PythonHandler, RawReplies,
+    ReplyStream, Request, ServedFunction, SubprocessIpcBackend, SubprocessIpcBackendError,
+    SubprocessPool,
 };
 pub use command::{BASE_ENV, CommandSpec};
 pub use connection::ConnectionError;
@@ -202,7 +203,7 @@ pub use node_config::NodeConfig;
 pub use orphans::{SkipReason, Skipped, Swept, sweep};
 pub use page::{ItemInWork, WorkPage};
 pub use process::{NodeProcess, NodeProcessSnapshot};
-pub use protocol::Progress;
+pub use protocol::{Failed, Progress};
 pub use python::{InterpreterError, ModulePathError};
 pub use report::{End, FailureReport, PeakMemory};
 pub use restart::{Backoff, BackoffError, NotRestarted, Restart, RestartPolicy, Restarts};

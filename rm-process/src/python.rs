@@ -334,6 +334,9 @@ pub enum ModulePathError {
     /// `PYTHONPATH` separates paths by colons and has no way to write one.
     #[error("the module path {0:?} has a ':' in it, which PYTHONPATH cannot express")]
     Colon(PathBuf),
+    /// Nothing is at the path.
+    #[error("the module path {0:?} does not exist")]
+    Missing(PathBuf),
     /// The path is empty, or relative to a working directory that is gone.
     #[error("cannot make the module path {path:?} an absolute path")]
     NotAbsolute {

@@ -205,7 +205,7 @@ impl Core {
                 Event::Progress
             }
             ChildStatus::Ready => Event::Ready,
-            ChildStatus::Failed(message) => Event::Failed(message.clone()),
+            ChildStatus::Failed(failed) => Event::Failed(failed.message.clone()),
         };
         // A child may begin to load unasked.
         let _ = self.event(Event::Initialize);

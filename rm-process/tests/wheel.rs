@@ -87,7 +87,7 @@ impl Place {
     /// Of a node that says itself why it cannot get ready: what it says, and the report.
     async fn failed(&self, node_type: &str) -> (String, Box<FailureReport>) {
         match self.spawn(node_type).await {
-            Err(ProcessError::InitFailed { message, report }) => (message, report),
+            Err(ProcessError::InitFailed { message, report, .. }) => (message, report),
             other => panic!("{node_type} does not say why it cannot get ready: {other:?}"),
         }
     }

@@ -56,6 +56,7 @@ pub use plan::{
 };
 pub use problem::{Problem, ProblemKind, Warning};
 pub use progress::{InitProgress, InitStatus};
+pub use rm_bridge::callback;
 pub use run::{RunEvent, RunReport, run};
 pub use runtime::{CancelToken, Runtime};
 pub use session::Session;

@@ -78,7 +78,8 @@ fn rust(passed: &mut u64) -> Result<()> {
         .run_with_lines(|line| *passed += passed_by_cargo(line))
 }
 
-/// Names the interpreter to `rm-process/tests/wheel.rs`.
+/// Names the interpreter to `rm-process/tests/wheel.rs`, `rm-process/tests/python` and
+/// `rm-session/tests/callbacks.rs`.
 const TEST_PYTHON: &str = "REMOTEMEDIA_TEST_PYTHON";
 
 fn python(passed: &mut u64) -> Result<()> {
@@ -88,7 +89,8 @@ fn python(passed: &mut u64) -> Result<()> {
     let dir = target_dir()?.join("pytest");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     wheel::check_import(&venv, &dir)?;
-    let supervised = Cmd::from_line("cargo test --package rm-process --test wheel")
+    let supervised = Cmd::from_line("cargo test --package rm-process --package rm-session")
+        .args(["--test", "wheel", "--test", "python", "--test", "callbacks"])
         .env_remove("PYTHONPATH")
         .env(TEST_PYTHON, venv.bin("python"))
         .run_with_lines(|line| *passed += passed_by_cargo(line));

@@ -3,6 +3,8 @@
 The functions take a manifest as JSON text. Nodes are written with `remotemedia.Node`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from remotemedia_runtime._native import (
     Audio,
     __version__,
@@ -13,13 +15,18 @@ from remotemedia_runtime._native import (
     validate_manifest,
 )
 from remotemedia_runtime.errors import (
+    CallbackError,
+    CallbackNotFound,
+    CallbackTimeout,
     CycleError,
     GraphError,
     InitializationTimeout,
+    InputError,
     ManifestError,
     MarshalingError,
     NodeExecutionError,
     NodeNotFound,
+    ParentGone,
     ProcessCrashError,
     ProcessSpawnError,
     PythonError,
@@ -29,13 +36,18 @@ from remotemedia_runtime.errors import (
 
 __all__ = [
     "Audio",
+    "CallbackError",
+    "CallbackNotFound",
+    "CallbackTimeout",
     "CycleError",
     "GraphError",
     "InitializationTimeout",
+    "InputError",
     "ManifestError",
     "MarshalingError",
     "NodeExecutionError",
     "NodeNotFound",
+    "ParentGone",
     "ProcessCrashError",
     "ProcessSpawnError",
     "PythonError",
@@ -48,3 +60,18 @@ __all__ = [
     "get_node_metadata",
     "validate_manifest",
 ]
+
+if TYPE_CHECKING:
+    from remotemedia_runtime._callbacks import Module
+
+    callbacks: Module
+
+
+def __getattr__(name: str) -> Any:
+    # In a worker it is set before any other code runs.
+    if name == "callbacks":
+        raise ImportError(
+            "callbacks can be had only in a worker, a process that was started by a parent "
+            "that registered some"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,13 +4,18 @@ Every exception is a `RemoteMediaError`, and also one of Python's own, so that e
 """
 
 __all__ = [
+    "CallbackError",
+    "CallbackNotFound",
+    "CallbackTimeout",
     "CycleError",
     "GraphError",
     "InitializationTimeout",
+    "InputError",
     "ManifestError",
     "MarshalingError",
     "NodeExecutionError",
     "NodeNotFound",
+    "ParentGone",
     "ProcessCrashError",
     "ProcessSpawnError",
     "PythonError",
@@ -130,4 +135,46 @@ class ProcessCrashError(_ProcessFailure):
         The last 64 KiB that it printed.
     report : str or None
         All that is known of the process, for a person.
+    """
+
+
+class _CallFailure(RemoteMediaError, RuntimeError):
+    """What the exceptions that tell of a failure in the parent process have in common."""
+
+    error_type: "str | None" = None
+    message: "str | None" = None
+    traceback: "str | None" = None
+
+
+class CallbackError(_CallFailure):
+    """A callback failed.
+
+    Attributes
+    ----------
+    error_type : str or None
+        The Rust type of the handler's error, or the name of a `PythonExecutionError` for what
+        failed on the way to the handler; None where the parent said nothing.
+    message : str or None
+        What the parent said.
+    traceback : str or None
+        The traceback, where it was Python code again that failed.
+    """
+
+
+class CallbackNotFound(CallbackError, AttributeError):
+    """The parent process has registered no such callback; the message names those that are near."""
+
+
+class CallbackTimeout(CallbackError, TimeoutError):
+    """The deadline of the request that is served has passed, and with it that of its callbacks."""
+
+
+class ParentGone(CallbackError, ConnectionError):
+    """The parent process has ended, or takes no more callbacks."""
+
+
+class InputError(_CallFailure):
+    """The items that follow a request ended before they were complete.
+
+    It has the attributes of a `CallbackError`.
     """

@@ -16,6 +16,7 @@
 use std::fmt::Display;
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
@@ -122,7 +123,21 @@ impl Encoder<'_> {
             Err(unsendable(value)?)
         } else if value.hasattr("__dataclass_fields__")? {
             let fields = dataclass_fields(py)?.call1((value,))?;
-            self.fields(value, fields.try_iter()?.map(|field| field?.getattr("name")))
+            // What a generated dataclass leaves out where it is None: Rust has a default for what is not
+            // there, and none for what is nothing.
+            let absent = value.get_type().getattr_opt(intern!(py, "__kameo_absent__"))?;
+            let mut told = Vec::new();
+            for field in fields.try_iter()? {
+                let name = field?.getattr(intern!(py, "name"))?;
+                let may_go =
+                    absent.as_ref().is_some_and(|absent| absent.contains(&name).unwrap_or(false));
+                if !may_go
+                    || !value.getattr(name.cast::<PyString>().map_err(PyErr::from)?)?.is_none()
+                {
+                    told.push(Ok(name));
+                }
+            }
+            self.fields(value, told.into_iter())
         } else if let Ok(set) = value.cast::<PySet>() {
             self.list(set.iter())
         } else if let Ok(set) = value.cast::<PyFrozenSet>() {

@@ -232,3 +232,17 @@ class Sink(Node):
 
     def process(self, item):
         pass
+
+
+class CallsBack(Node):
+    """Has the session's process price every text, and says what came back."""
+
+    def process(self, item):
+        import kameo
+        from remotemedia_runtime import CallbackError
+
+        prices = list(kameo.trading.Prices(item))
+        try:
+            list(kameo.trading.Prices(7))
+        except CallbackError as error:
+            yield f"{item}: {prices}; {error}"

@@ -26,12 +26,13 @@ use crate::exit::ExitStatus;
 use crate::handshake::{Handshake, HandshakeError, IpcLimits};
 use crate::link::{CallContext, Caller, current_deadline};
 use crate::process::NodeProcess;
+use crate::protocol::Failed;
 use crate::spawn::ProcessManager;
 use crate::state::Event;
 use crate::telemetry::metrics::{DirectionMetrics, DirectionSnapshot};
 use crate::telemetry::{CallInfo, CallKind};
 use crate::transport::Body;
-use crate::value;
+use crate::value::{self, TupleVariants};
 
 /// How long a child that has told that it cannot get ready has to tidy up and end.
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
@@ -44,6 +45,7 @@ pub struct BackendOptions {
     pub limits: IpcLimits,
     /// What the child may call.
     pub callbacks: Arc<DynamicCallbackModule>,
+    tuple_variants: TupleVariants,
     config: Vec<u8>,
     stubs: Option<PathBuf>,
 }
@@ -79,6 +81,18 @@ impl BackendOptions {
             }
         }
         self
+    }
+
+    /// In which form the child is sent tuple variants of enums, in requests, inputs and answers of
+    /// callbacks. What comes from it may have either form.
+    pub fn tuple_variants(mut self, form: TupleVariants) -> Self {
+        self.tuple_variants = form;
+        self
+    }
+
+    /// What the child told that it takes, and how it is written to.
+    pub(crate) fn of_child(&self, told: IpcLimits) -> IpcLimits {
+        IpcLimits { tuple_variants: self.tuple_variants, ..told }
     }
 
     /// Gives the child a value with the first word, which it reads by
@@ -241,17 +255,18 @@ impl<M: KameoChildProcessMessage> SubprocessIpcBackend<M> {
             match (self.told().await, process) {
                 (Some(ChildStatus::Ready), _) => return Ok(()),
                 (Some(ChildStatus::Progress(_)), _) => {}
-                (Some(ChildStatus::Failed(message)), Some(process)) => {
+                (Some(ChildStatus::Failed(failed)), Some(process)) => {
                     let farewell = tokio::time::timeout(FAREWELL, process.exited()).await;
                     if farewell.is_err() {
                         process.terminate(DEATH_AFTER_CLOSE).await;
                     }
                     let report = Box::new(process.failure_report());
-                    return Err(ProcessError::InitFailed { message, report });
+                    let Failed { message, error } = failed;
+                    return Err(ProcessError::InitFailed { message, error, report });
                 }
                 (None, Some(process)) => return Err(birth::died_early(process).await),
-                (Some(ChildStatus::Failed(message)), None) => {
-                    return Err(ProcessError::SpawnFailed(message));
+                (Some(ChildStatus::Failed(failed)), None) => {
+                    return Err(ProcessError::SpawnFailed(failed.message));
                 }
                 (None, None) => {
                     let label = format!("process {}", self.process_id());

@@ -203,7 +203,7 @@ impl Wires {
         metrics: &BackendMetrics,
     ) -> Self {
         let Heard { requests, callbacks, handshake } = heard;
-        let limits = (options.limits, handshake.limits);
+        let limits = (options.limits, options.of_child(handshake.limits));
         let (requests_link, _) = Link::open(Role::Caller, requests.outbox, limits);
         let (callbacks_link, calls) = Link::open(Role::Server, callbacks.outbox, limits);
         let receiver = TypedCallbackReceiver::new(Arc::clone(&options.callbacks));

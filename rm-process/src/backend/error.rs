@@ -112,6 +112,16 @@ pub enum SubprocessIpcBackendError {
 }
 
 impl SubprocessIpcBackendError {
+    /// What went wrong in the other process, if something did: while it served a call, or while it was
+    /// to get ready.
+    pub fn remote(&self) -> Option<&PythonExecutionError> {
+        match self {
+            Self::Remote(failure) => Some(failure),
+            Self::Process(ProcessError::InitFailed { error, .. }) => error.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Under which kind it is counted.
     pub(crate) fn kind(&self) -> FailureKind {
         match self {

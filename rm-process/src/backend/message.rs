@@ -11,7 +11,7 @@ use super::error::SubprocessIpcBackendError;
 use crate::handshake::IpcLimits;
 use crate::protocol::FrameError;
 use crate::transport::Body;
-use crate::value;
+use crate::value::{self, EncodeOptions};
 
 /// A message to a child process, and what it is answered with.
 ///
@@ -56,9 +56,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     limits: &IpcLimits,
 ) -> Result<Body, FrameError> {
-    Body::build(limits.max_payload, |writer| {
-        Ok(value::encode(value, writer, value::EncodeOptions::default())?)
-    })
+    let options = EncodeOptions { tuple_variants: limits.tuple_variants, ..Default::default() };
+    Body::build(limits.max_payload, |writer| Ok(value::encode(value, writer, options)?))
 }
 
 /// A value that came back.

@@ -1,7 +1,7 @@
 //! The parent's side: a child process that is called.
 //!
 //! Main type: [`SubprocessIpcBackend`]. How a child is brought to life is in `birth`, from outside in
-//! `attach`; several of one kind are a `pool`.
+//! `attach`, one that is a Python function in `python`; several of one kind are a `pool`.
 
 mod attach;
 #[expect(clippy::module_inception, reason = "it is the module's main type")]
@@ -12,6 +12,7 @@ mod message;
 mod outgoing;
 mod peer;
 mod pool;
+mod python;
 mod replies;
 
 pub use attach::Doorway;
@@ -25,5 +26,6 @@ pub use peer::ChildStatus;
 #[cfg(feature = "kameo")]
 pub(crate) use peer::Watch;
 pub use pool::{PoolOptions, PoolPlace, PoolReplies, PoolRequest, PoolStatus, SubprocessPool};
+pub use python::{PythonHandler, ServedFunction};
 pub(crate) use replies::sooner;
 pub use replies::{InputSink, RawReplies, ReplyStream};

@@ -15,7 +15,7 @@ use super::error::SubprocessIpcBackendError;
 use crate::exit::{ExitReason, ExitStatus};
 use crate::failure::cut_to;
 use crate::link::{LinkEnd, Peer, Word};
-use crate::protocol::Progress;
+use crate::protocol::{Failed, Progress};
 use crate::supervision::Core;
 
 /// Longest text of a child's about itself that is kept, in bytes.
@@ -33,7 +33,7 @@ pub enum ChildStatus {
     /// It has what it needs.
     Ready,
     /// It cannot go on, and why.
-    Failed(String),
+    Failed(Failed),
 }
 
 /// What a child told and nobody heard yet. Of progress only the latest is kept.
@@ -128,10 +128,7 @@ fn status_of(word: Word) -> Option<ChildStatus> {
             Some(ChildStatus::Progress(Progress { fraction, message }))
         }
         Word::Ready => Some(ChildStatus::Ready),
-        Word::Failed(mut message) => {
-            cut_to(&mut message, MAX_TEXT);
-            Some(ChildStatus::Failed(message))
-        }
+        Word::Failed(failed) => Some(ChildStatus::Failed(failed.cut(MAX_TEXT))),
     }
 }
 

@@ -1,11 +1,12 @@
 //! A child that has no tokio runtime of its own: requests are taken one by one on any thread.
 //!
-//! Main function: [`connect`]. A thread of its own carries the connections; so the parent's words are
-//! heard also while this process computes.
+//! Main functions: [`connect`], and [`carry`] for who has a queue of their own. A thread of its own
+//! carries the connections; so the parent's words are heard also while this process computes.
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use serde::de::DeserializeOwned;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -13,17 +14,26 @@ use super::child::{ChildHandle, SubprocessIpcChild};
 use super::connect::ChildError;
 use super::request::IncomingRequest;
 use crate::backend::KameoChildProcessMessage;
+use crate::value::ValueError;
 
 /// The requests to a process, and what it was configured with.
 ///
 /// When it is dropped, what was answered still goes out, then the connections are closed.
 #[derive(Debug)]
 pub struct Requests<M> {
+    carrier: Carrier,
+    requests: mpsc::Receiver<IncomingRequest<M>>,
+}
+
+/// What carries the connections to the parent.
+///
+/// When it is dropped, what was answered still goes out, then the connections are closed.
+#[derive(Debug)]
+pub struct Carrier {
     handle: ChildHandle,
     config: Vec<u8>,
-    requests: mpsc::Receiver<IncomingRequest<M>>,
     close: Option<oneshot::Sender<()>>,
-    carrier: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// As [`SubprocessIpcChild::connect`], for a program without tokio.
@@ -45,6 +55,25 @@ pub struct Requests<M> {
 /// # Errors
 /// As [`SubprocessIpcChild::connect`].
 pub fn connect<M: KameoChildProcessMessage>() -> Result<Requests<M>, ChildError> {
+    let (sender, requests) = mpsc::channel();
+    let mut sender = Some(sender);
+    let carrier = carry(move |request| match (request, &sender) {
+        // Nobody takes it where the receiver is gone; its drop answers it.
+        (Some(request), Some(to)) => drop(to.send(request)),
+        _ => sender = None,
+    })?;
+    Ok(Requests { carrier, requests })
+}
+
+/// Connects as [`connect`] does, and has each request taken by `take`, then `None` once the parent has
+/// said to end, has closed its end or is dead. `take` runs on the thread that carries the connections:
+/// what it does not hand on at once holds up everything.
+///
+/// # Errors
+/// As [`SubprocessIpcChild::connect`].
+pub fn carry<M: KameoChildProcessMessage>(
+    mut take: impl FnMut(Option<IncomingRequest<M>>) + Send + 'static,
+) -> Result<Carrier, ChildError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ChildError::Runtime)?;
     let (connected, connection) = mpsc::sync_channel(1);
@@ -59,16 +88,13 @@ pub fn connect<M: KameoChildProcessMessage>() -> Result<Requests<M>, ChildError>
                     return;
                 }
             };
-            let (sender, requests) = mpsc::channel();
             let handle = child.handle().clone();
-            let _ = connected.send(Ok((handle.clone(), child.take_config(), requests)));
+            let _ = connected.send(Ok((handle.clone(), child.take_config())));
             let deliver = async {
                 while let Some(request) = child.next().await {
-                    if sender.send(request).is_err() {
-                        break;
-                    }
+                    take(Some(request));
                 }
-                drop(sender);
+                take(None);
                 std::future::pending::<()>().await;
             };
             tokio::select! {
@@ -79,14 +105,14 @@ pub fn connect<M: KameoChildProcessMessage>() -> Result<Requests<M>, ChildError>
             let _ = handle.flushed().await;
         });
     };
-    let carrier = std::thread::Builder::new().name("control".to_owned()).spawn(carry);
-    let carrier = carrier.map_err(ChildError::Runtime)?;
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(carry);
+    let thread = thread.map_err(ChildError::Runtime)?;
     let connected = connection.recv().expect("the carrier answers before it ends");
-    let (handle, config, requests) = connected?;
-    Ok(Requests { handle, config, requests, close: Some(close), carrier: Some(carrier) })
+    let (handle, config) = connected?;
+    Ok(Carrier { handle, config, close: Some(close), thread: Some(thread) })
 }
 
-impl<M: KameoChildProcessMessage> Requests<M> {
+impl Carrier {
     /// By which this process tells of itself and calls its parent.
     pub fn handle(&self) -> &ChildHandle {
         &self.handle
@@ -95,11 +121,34 @@ impl<M: KameoChildProcessMessage> Requests<M> {
     /// As [`SubprocessIpcChild::config`].
     ///
     /// # Errors
-    /// [`ValueError`](crate::value::ValueError) if it is no `C`.
-    pub fn config<C: serde::de::DeserializeOwned>(
-        &self,
-    ) -> Result<Option<C>, crate::value::ValueError> {
+    /// [`ValueError`] if it is no `C`.
+    pub fn config<C: DeserializeOwned>(&self) -> Result<Option<C>, ValueError> {
         super::child::read_config(&self.config)
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        drop(self.close.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic was printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<M: KameoChildProcessMessage> Requests<M> {
+    /// By which this process tells of itself and calls its parent.
+    pub fn handle(&self) -> &ChildHandle {
+        self.carrier.handle()
+    }
+
+    /// As [`SubprocessIpcChild::config`].
+    ///
+    /// # Errors
+    /// [`ValueError`] if it is no `C`.
+    pub fn config<C: DeserializeOwned>(&self) -> Result<Option<C>, ValueError> {
+        self.carrier.config()
     }
 
     /// Waits for the next request; `None` once the parent has said to end, has closed its end or is
@@ -107,15 +156,5 @@ impl<M: KameoChildProcessMessage> Requests<M> {
     #[expect(clippy::should_implement_trait, reason = "as SubprocessIpcChild::next")]
     pub fn next(&mut self) -> Option<IncomingRequest<M>> {
         self.requests.recv().ok()
-    }
-}
-
-impl<M> Drop for Requests<M> {
-    fn drop(&mut self) {
-        drop(self.close.take());
-        if let Some(carrier) = self.carrier.take() {
-            // Its panic was printed.
-            let _ = carrier.join();
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use tokio::runtime::Handle;
+use tokio::runtime::{EnterGuard, Handle};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -18,11 +18,11 @@ use super::request::{IncomingRequest, RequestHandler};
 use crate::backend::{KameoChildProcessMessage, Unheard, hear_both};
 use crate::callback::CallbackClient;
 use crate::connection::ConnectionError;
-use crate::failure::cut_to;
+use crate::failure::{PythonExecutionError, cut_to};
 use crate::handshake::{Handshake, IpcLimits};
 use crate::link::{IncomingCall, Link, LinkEnd, Peer, Role, Word};
 use crate::page::WorkPage;
-use crate::protocol::{Control, Progress};
+use crate::protocol::{Control, Failed, Progress};
 use crate::telemetry::metrics::{DirectionMetrics, DirectionSnapshot};
 use crate::value::{self, ValueError};
 
@@ -190,6 +190,12 @@ impl ChildHandle {
         self.runtime.block_on(future)
     }
 
+    /// Lets this thread make what needs the connections' runtime, such as a future with a deadline,
+    /// until the guard is dropped.
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
     /// Tells that this process is loading what it needs: `fraction` from 0 to 1, and what it does, of
     /// which the first 8 KiB are sent. Each word of progress gives it its time to load anew.
     ///
@@ -218,9 +224,20 @@ impl ChildHandle {
     /// # Errors
     /// [`ConnectionError::Closed`] if the parent is gone.
     pub fn failed(&self, message: impl Into<String>) -> Result<(), ConnectionError> {
-        let mut message = message.into();
-        cut_to(&mut message, MAX_TEXT);
-        self.requests.say(Control::Failed(message))
+        self.say_failed(Failed::from(message))
+    }
+
+    /// [`failed`](Self::failed), with a type that the parent finds in
+    /// [`ProcessError::InitFailed`](crate::ProcessError::InitFailed).
+    ///
+    /// # Errors
+    /// [`ConnectionError::Closed`] if the parent is gone.
+    pub fn failed_with(&self, error: PythonExecutionError) -> Result<(), ConnectionError> {
+        self.say_failed(Failed { message: error.to_string(), error: Some(Box::new(error)) })
+    }
+
+    fn say_failed(&self, failed: Failed) -> Result<(), ConnectionError> {
+        self.requests.say(Control::Failed(failed.cut(MAX_TEXT)))
     }
 
     /// Waits until everything that was told or answered is on its way.

@@ -20,7 +20,9 @@ use super::table::{Entry, Outgoing, Table};
 use crate::connection::ConnectionError;
 use crate::failure::PythonExecutionError;
 use crate::handshake::IpcLimits;
-use crate::protocol::{Control, FrameError, Payload, Progress, WireContext, encode_envelope};
+use crate::protocol::{
+    Control, Failed, FrameError, Payload, Progress, WireContext, encode_envelope,
+};
 use crate::transport::{Body, Outbox};
 
 /// Which side of a connection this is. Calls go one way; there is a connection for each.
@@ -38,7 +40,7 @@ pub(crate) enum Word {
     Stop,
     Progress(Progress),
     Ready,
-    Failed(String),
+    Failed(Failed),
 }
 
 /// What a link needs to know of who is at its other end.

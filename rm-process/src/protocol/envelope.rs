@@ -8,7 +8,7 @@ use rm_core::TraceContext;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::failure::PythonExecutionError;
+use crate::failure::{PythonExecutionError, cut_to};
 use crate::handshake::Handshake;
 use crate::protocol::frame::{FrameError, decode_body};
 
@@ -73,7 +73,7 @@ pub enum Control<T> {
     Ready,
     /// From the child: it cannot go on, and why.
     #[serde(rename = "failed")]
-    Failed(String),
+    Failed(Failed),
 }
 
 /// How far a process is in loading what it needs.
@@ -83,6 +83,31 @@ pub struct Progress {
     pub fraction: f32,
     /// What it does, in its own words; may be empty.
     pub message: String,
+}
+
+/// Why a process cannot go on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Failed {
+    /// Why, in its own words.
+    pub message: String,
+    /// The same as a type, where there is one for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<PythonExecutionError>>,
+}
+
+impl<T: Into<String>> From<T> for Failed {
+    fn from(message: T) -> Self {
+        Self { message: message.into(), error: None }
+    }
+}
+
+impl Failed {
+    /// The same within the bounds of what is sent and kept.
+    pub(crate) fn cut(self, max_text: usize) -> Self {
+        let Self { mut message, error } = self;
+        cut_to(&mut message, max_text);
+        Self { message, error: error.map(|error| Box::new(error.cut())) }
+    }
 }
 
 /// The context in which a call is made.

@@ -61,7 +61,7 @@ async fn a_backend_gives_what_a_child_tells_of_itself_in_order_with_its_answers(
         ("progress one", progress("one")),
         ("ready", ChildStatus::Ready),
         ("progress two", progress("two")),
-        ("fail three", ChildStatus::Failed("three".to_owned())),
+        ("fail three", ChildStatus::Failed("three".into())),
     ] {
         order(&puppet, word).await;
         assert_eq!(told_by_now(&puppet).await, Some(expected));
@@ -75,7 +75,7 @@ async fn words_that_nobody_heard_wait_in_order_and_of_progress_only_the_latest()
         order(&puppet, word).await;
     }
     soon(process.kill()).await;
-    let failed = ChildStatus::Failed("three".to_owned());
+    let failed = ChildStatus::Failed("three".into());
     for expected in [Some(progress("two")), Some(ChildStatus::Ready), Some(failed), None, None] {
         assert_eq!(soon(puppet.told()).await, expected);
     }
