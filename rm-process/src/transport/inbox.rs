@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -40,12 +41,21 @@ pub(crate) struct Inbox {
     is_over: bool,
     /// How long to look again before sleeping: to wake a sleeper takes longer than most answers.
     spin: Spin,
+    /// Frames that this side has sent.
+    sent: Arc<AtomicU64>,
 }
 
 impl Inbox {
-    pub(super) fn new(stream: Arc<UnixStream>, max_frame: usize) -> Self {
+    pub(super) fn new(stream: Arc<UnixStream>, max_frame: usize, sent: Arc<AtomicU64>) -> Self {
         let decoder = FrameDecoder::new(max_frame);
-        Self { stream, decoder, attached: VecDeque::new(), is_over: false, spin: Spin::default() }
+        Self {
+            stream,
+            decoder,
+            attached: VecDeque::new(),
+            is_over: false,
+            spin: Spin::default(),
+            sent,
+        }
     }
 
     /// The next frame; `None` at the end of the stream, and always after an error. Nothing is lost if
@@ -157,9 +167,14 @@ impl Inbox {
         if budget.is_zero() {
             return Ok(None);
         }
-        let end = Instant::now() + budget;
+        let (mut end, mut sent) = (Instant::now() + budget, self.sent.load(Ordering::Relaxed));
         loop {
             let_others_run().await;
+            let sent_by_now = self.sent.load(Ordering::Relaxed);
+            if sent_by_now != sent {
+                // What is waited for may be the answer to that.
+                (end, sent) = (Instant::now() + budget, sent_by_now);
+            }
             if let Some(received) = self.look() {
                 self.spin.record(budget, true);
                 return received.map(Some);

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,8 +65,10 @@ pub(crate) fn open(
     let runtime = Handle::try_current().map_err(io::Error::other)?;
     stream.set_nonblocking(true)?;
     let stream = Arc::new(UnixStream::from_std(stream)?);
-    let inbox = Inbox::new(Arc::clone(&stream), options.max_frame);
+    let sent = Arc::<AtomicU64>::default();
+    let inbox = Inbox::new(Arc::clone(&stream), options.max_frame, Arc::clone(&sent));
     let shared = Arc::new(Shared {
+        sent,
         stream,
         options,
         queue: Mutex::default(),
@@ -109,6 +112,7 @@ impl Outbox {
             .and_then(|()| write_header(&mut frame, has_descriptor, shared.options.max_frame))
             .map_err(ConnectionError::from)
             .and_then(|()| shared.send(&frame, attached));
+        shared.sent.fetch_add(1, Ordering::Relaxed);
         if frame.capacity() <= KEPT_CAPACITY {
             let _ = SCRATCH.try_with(|scratch| scratch.set(frame));
         }
@@ -177,6 +181,8 @@ impl Drop for OutboxHandle {
 
 #[derive(Debug)]
 struct Shared {
+    /// Frames sent, by which the reader knows that an answer may come soon.
+    sent: Arc<AtomicU64>,
     stream: Arc<UnixStream>,
     options: TransportOptions,
     queue: Mutex<Queue>,
