@@ -187,7 +187,7 @@ impl PythonExecutionError {
             Self::NoSuchCallback { path, known } => {
                 cut(path);
                 known.truncate(64);
-                known.iter_mut().for_each(|path| path.truncate(256));
+                known.iter_mut().for_each(|path| cut_to(path, 256));
             }
             Self::Panicked { message }
             | Self::Deserialization { message }
@@ -213,4 +213,19 @@ fn cut_start(text: &mut String) {
     let from = text.len().saturating_sub(MAX_TEXT);
     let from = (from..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     text.drain(..from);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_cut_between_characters() {
+        let known = vec![format!("{}ä", "x".repeat(255))];
+        let failure = PythonExecutionError::NoSuchCallback { path: String::new(), known };
+        let PythonExecutionError::NoSuchCallback { known, .. } = failure.cut() else {
+            panic!("another failure")
+        };
+        assert_eq!(known, ["x".repeat(255)]);
+    }
 }

@@ -190,7 +190,10 @@ pub(crate) async fn hear_both(
 ) -> Result<Heard, HandshakeError> {
     let handshake = requests.hear_valid(expected).await?;
     let again = callbacks.hear_valid(Some(handshake.pid)).await?;
-    debug_assert_eq!(handshake.limits, again.limits, "a peer says the same on both");
+    if handshake.limits != again.limits {
+        let what = "an introduction that differs from that on the other connection";
+        return Err(HandshakeError::NotAHello(ConnectionError::Protocol { what, call: 0 }));
+    }
     Ok(Heard { requests, callbacks, handshake })
 }
 

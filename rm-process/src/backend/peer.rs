@@ -46,7 +46,7 @@ pub(crate) struct Words {
 struct Waiting {
     words: VecDeque<ChildStatus>,
     is_over: bool,
-    waker: Option<Waker>,
+    wakers: Vec<Waker>,
 }
 
 /// How many words wait at most: readiness and failure are told once by a child that behaves.
@@ -67,14 +67,14 @@ impl Words {
         if waiting.words.len() < MAX_WORDS {
             waiting.words.push_back(word);
         }
-        waiting.waker.take().into_iter().for_each(Waker::wake);
+        wake_all(waiting);
     }
 
     /// Nothing is told any more.
     pub(crate) fn end(&self) {
         let mut waiting = self.lock();
         waiting.is_over = true;
-        waiting.waker.take().into_iter().for_each(Waker::wake);
+        wake_all(waiting);
     }
 
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<ChildStatus>> {
@@ -85,9 +85,19 @@ impl Words {
         if waiting.is_over {
             return Poll::Ready(None);
         }
-        waiting.waker = Some(context.waker().clone());
+        // Clones of a child may be asked at the same time.
+        if !waiting.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.wakers.push(context.waker().clone());
+        }
         Poll::Pending
     }
+}
+
+/// Wakes who waits, after what they look at was let go of.
+fn wake_all(mut waiting: MutexGuard<'_, Waiting>) {
+    let wakers = std::mem::take(&mut waiting.wakers);
+    drop(waiting);
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// What tells the end of a child without keeping it alive.
@@ -188,5 +198,33 @@ impl Peer for AttachedPeer {
     fn explain(&self, end: LinkEnd) -> Pin<Box<dyn Future<Output = LinkEnd> + Send + '_>> {
         self.words.end();
         Box::pin(std::future::ready(end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn everybody_who_waits_for_a_word_hears_that_none_comes() {
+        let words = Words::default();
+        let woken: Vec<_> = (0..2).map(|_| Arc::new(Woken(AtomicUsize::new(0)))).collect();
+        for woken in &woken {
+            let waker = Waker::from(Arc::clone(woken));
+            assert!(words.poll_next(&mut Context::from_waker(&waker)).is_pending());
+        }
+        words.end();
+        assert!(woken.iter().all(|woken| woken.0.load(Ordering::SeqCst) == 1));
     }
 }

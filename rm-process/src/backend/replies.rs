@@ -77,6 +77,11 @@ impl RawReplies {
     ) -> Poll<Option<Result<Bytes, SubprocessIpcBackendError>>> {
         let Some(escort) = &self.escort else { return Poll::Ready(None) };
         let ended = match self.replies.poll_next(context) {
+            // Who sends on without end must not outdo the deadline; what is complete still counts.
+            Poll::Ready(Ok(_)) if self.is_overdue() && !self.replies.has_ended() => {
+                self.replies.cancel();
+                Some(SubprocessIpcBackendError::DeadlineExceeded { waited: self.timeout })
+            }
             Poll::Ready(Ok(item)) => {
                 escort.meter.metrics().item_in(item.len());
                 return Poll::Ready(Some(Ok(item)));
@@ -112,6 +117,11 @@ impl RawReplies {
     pub fn cancel(&mut self) {
         self.replies.cancel();
         self.escort = None;
+    }
+
+    fn is_overdue(&self) -> bool {
+        let deadline = self.deadline.as_ref();
+        deadline.is_some_and(|deadline| deadline.deadline() <= tokio::time::Instant::now())
     }
 
     /// Records how the call ended.

@@ -101,6 +101,9 @@ pub(super) fn connect() -> Result<Channels, ChildError> {
         }
         Ok(())
     };
+    if TAKEN.load(Ordering::SeqCst) {
+        return Err(ChildError::AlreadyConnected);
+    }
     let Some(value) = std::env::var_os(CONTROL_FD_ENV) else {
         let requests = dial(REQUEST_SOCKET_ENV)?;
         let callbacks = dial(CALLBACK_SOCKET_ENV)?;

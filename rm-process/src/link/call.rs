@@ -76,10 +76,8 @@ impl Replies {
             return Poll::Ready(Err(end.clone()));
         }
         match std::task::ready!(self.slot.poll_take(context)) {
-            Taken::Item(item, credit) => {
-                if let Some(bytes) = credit {
-                    self.link.consumed(self.id, bytes);
-                }
+            Taken::Item(item, cost, credit) => {
+                self.link.took(self.id, cost, credit);
                 Poll::Ready(Ok(item))
             }
             Taken::End(end) => {
@@ -87,6 +85,11 @@ impl Replies {
                 Poll::Ready(Err(end))
             }
         }
+    }
+
+    /// Whether the end has come, be it that items wait before it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.slot.has_ended()
     }
 
     /// Ends it here, and at the other side.

@@ -27,6 +27,10 @@ impl Connection {
     pub(crate) const fn new(limit: u64) -> Self {
         Self { limit, unconsumed: 0 }
     }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.unconsumed >= self.limit
+    }
 }
 
 /// Bytes of one stream that its sender may have unconsumed at the receiver.
@@ -43,8 +47,12 @@ impl Outflow {
 
     /// Whether the next item may be sent.
     pub(crate) fn may_send(&self, connection: &Connection) -> bool {
-        self.unconsumed == 0
-            || (self.unconsumed < self.limit && connection.unconsumed < connection.limit)
+        self.unconsumed == 0 || (self.has_room() && !connection.is_full())
+    }
+
+    /// Whether its own window is not used up.
+    pub(crate) fn has_room(&self) -> bool {
+        self.unconsumed < self.limit
     }
 
     pub(crate) fn sent(&mut self, cost: u64, connection: &mut Connection) {
@@ -57,6 +65,11 @@ impl Outflow {
         self.unconsumed = self.unconsumed.checked_sub(bytes)?;
         connection.unconsumed -= bytes;
         Some(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_unconsumed(&self, bytes: u64) -> bool {
+        self.unconsumed >= bytes
     }
 
     /// The stream is over.
@@ -103,7 +116,8 @@ impl Inflow {
         self.tell()
     }
 
-    fn tell(&mut self) -> Option<u64> {
+    /// Gives what was consumed and is not told yet.
+    pub(crate) fn tell(&mut self) -> Option<u64> {
         let told = std::mem::take(&mut self.untold);
         if told == 0 {
             return None;

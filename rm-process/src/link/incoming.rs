@@ -4,7 +4,6 @@
 //! cannot be at that place ends the connection, and nothing else.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use bytes::Bytes;
 
@@ -21,16 +20,27 @@ use crate::transport::{Frame, Inbox, Mapping};
 
 impl Link {
     /// Reads what comes until the connection ends, and ends all calls then.
-    pub(crate) async fn read(self, mut inbox: Inbox, peer: Arc<dyn Peer>) {
-        // Also where the task is aborted, or its runtime ends: nobody else would end the calls.
-        let _end = EndOnDrop(&self);
+    pub(crate) fn read(self, inbox: Inbox, peer: Arc<dyn Peer>) -> impl Future<Output = ()> + Send {
+        // Also where the task is aborted, be it before it has run, or its runtime ends: nobody else
+        // would end the calls.
+        let end = EndOnDrop(self);
+        async move { end.0.read_until_end(inbox, peer).await }
+    }
+
+    async fn read_until_end(&self, mut inbox: Inbox, peer: Arc<dyn Peer>) {
         let mut gone = peer.gone();
+        let mut is_gone = false;
         let end = loop {
             let next = tokio::select! {
                 biased;
-                next = inbox.next() => next,
+                next = self.next(&mut inbox) => next,
+                // What it has said last may have come since the look before this.
+                () = &mut gone, if !is_gone => {
+                    is_gone = true;
+                    continue;
+                }
                 // Descendants may hold the connection open for longer.
-                () = &mut gone => break LinkEnd::Closed,
+                () = std::future::ready(()), if is_gone => break LinkEnd::Closed,
             };
             match next {
                 Ok(Some(frame)) => {
@@ -51,6 +61,17 @@ impl Link {
         self.end(end);
     }
 
+    /// The next frame. Who serves reads no further while answers pile up: a caller that does not read
+    /// could have it answer without end. It always reads, if it keeps to the protocol, so neither side
+    /// waits for the other.
+    async fn next<'a>(&self, inbox: &'a mut Inbox) -> Result<Option<Frame<'a>>, ConnectionError> {
+        if self.shared.role == Role::Server {
+            // Over a connection that is closed in one direction there may still come something.
+            let _ = self.shared.outbox.ready().await;
+        }
+        inbox.next().await
+    }
+
     /// Does what a frame says.
     fn handle(&self, frame: Frame<'_>, peer: &dyn Peer) -> Result<(), ConnectionError> {
         let envelope = decode_envelope(frame.body)?;
@@ -67,9 +88,10 @@ impl Link {
             }
         };
         match (self.shared.role, envelope.inner) {
-            (_, Control::Ping) => self.pong(id),
-            (_, Control::Pong(in_flight)) => {
-                if let Some(waiting) = self.table().pings.remove(&id) {
+            (Role::Server, Control::Ping) => self.pong(id),
+            (Role::Caller, Control::Pong(in_flight)) => {
+                let waiting = self.table().pings.remove(&id);
+                if let Some(waiting) = waiting {
                     // Who asked may have lost patience.
                     let _ = waiting.send(in_flight);
                 }
@@ -78,17 +100,25 @@ impl Link {
             (_, Control::Blocked) => self.tell_consumed(id),
             (Role::Caller, Control::Sync(payload)) => {
                 let item = open(payload)?;
-                let entry = self.table().remove(id);
-                if let Some(slot) = entry.and_then(|entry| entry.incoming) {
-                    put(&slot, item, id)?;
-                    slot.end(CallEnd::Done);
+                let removed = self.table().remove(id);
+                if let Some((entry, wakers)) = removed {
+                    wakers.wake();
+                    if let Some(slot) = entry.incoming {
+                        let len = item.len() as u64;
+                        slot.put_last(item, len);
+                    }
                 }
             }
             (Role::Caller, Control::Stream(payload)) => self.put(id, open(payload)?)?,
             (Role::Caller, Control::StreamEnd(failure)) => {
-                let entry = self.table().remove(id);
-                if let Some(slot) = entry.and_then(|entry| entry.incoming) {
-                    slot.end(failure.map_or(CallEnd::Done, |failure| CallEnd::Failed(*failure)));
+                let removed = self.table().remove(id);
+                if let Some((entry, wakers)) = removed {
+                    wakers.wake();
+                    if let Some(slot) = entry.incoming {
+                        slot.end(
+                            failure.map_or(CallEnd::Done, |failure| CallEnd::Failed(*failure)),
+                        );
+                    }
                 }
             }
             (Role::Server, Control::Sync(payload)) => {
@@ -109,10 +139,13 @@ impl Link {
                 }
             }
             (Role::Server, Control::Cancel) => {
-                if let Some(entry) = self.table().calls.get_mut(&id) {
+                let mut table = self.table();
+                if let Some(entry) = table.calls.get_mut(&id) {
                     entry.is_cancelled = true;
-                    entry.wake();
-                    if let Some(slot) = &entry.incoming {
+                    let (wakers, slot) = (entry.take_wakers(), entry.incoming.clone());
+                    drop(table);
+                    wakers.wake();
+                    if let Some(slot) = slot {
                         slot.end(CallEnd::Failed(PythonExecutionError::Cancelled));
                     }
                 }
@@ -181,16 +214,8 @@ impl Link {
     }
 
     fn take_credit(&self, id: u64, bytes: u64) -> Result<(), ConnectionError> {
-        let mut table = self.table();
-        let table = &mut *table;
-        let outgoing = table.calls.get_mut(&id).and_then(|entry| entry.outgoing.as_mut());
-        // Credit may come for a stream that has just ended.
-        let Some(outgoing) = outgoing else { return Ok(()) };
-        if outgoing.flow.consumed(bytes, &mut table.sending).is_none() {
-            return Err(broken("more credit than was taken", id));
-        }
-        outgoing.sender.take().into_iter().for_each(Waker::wake);
-        table.waiting.drain(..).for_each(Waker::wake);
+        let wakers = self.table().credit(id, bytes);
+        wakers.ok_or_else(|| broken("more credit than was taken", id))?.wake();
         Ok(())
     }
 
@@ -208,9 +233,9 @@ impl Link {
 }
 
 /// Ends all calls when the reading task is gone.
-struct EndOnDrop<'a>(&'a Link);
+struct EndOnDrop(Link);
 
-impl Drop for EndOnDrop<'_> {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end(LinkEnd::LetGo);
     }

@@ -3,10 +3,11 @@
 //! Main type: [`Link`]. Making calls is in `call`, answering them in `served`, what comes in
 //! `incoming`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -16,7 +17,7 @@ use super::end::{CallEnd, LinkEnd};
 use super::flow::{Connection, Outflow, cost};
 use super::served::IncomingCall;
 use super::slot::ReplySlot;
-use super::table::{Entry, Outgoing, Table};
+use super::table::{Entry, Outgoing, Table, Wakers};
 use crate::connection::ConnectionError;
 use crate::failure::PythonExecutionError;
 use crate::handshake::IpcLimits;
@@ -69,6 +70,8 @@ pub(super) struct Shared {
     pub(super) theirs: IpcLimits,
     /// One for each call that the other side takes at once.
     pub(super) places: Arc<Semaphore>,
+    /// Bytes that were taken since all streams' senders were told last.
+    taken: AtomicU64,
     pub(super) table: Mutex<Table>,
 }
 
@@ -95,7 +98,7 @@ impl Link {
             newest: 0,
             calls: HashMap::new(),
             sending: Connection::new(theirs.connection_window),
-            waiting: Vec::new(),
+            waiting: HashSet::new(),
             pings: HashMap::new(),
             accepted: (role == Role::Server).then_some(accept),
             is_draining: false,
@@ -103,13 +106,15 @@ impl Link {
         };
         let places = Arc::new(Semaphore::new(theirs.max_in_flight.min(Semaphore::MAX_PERMITS)));
         let table = Mutex::new(table);
-        let shared = Shared { role, outbox, ours, theirs, places, table };
+        let shared = Shared { role, outbox, ours, theirs, places, taken: AtomicU64::new(0), table };
         (Self { shared: Arc::new(shared) }, accepted)
     }
 
     /// Ends all calls. The first end counts.
     pub(crate) fn end(&self, end: LinkEnd) {
         self.shared.outbox.close();
+        // What lies in there may be dropped with it, and needs the table.
+        let (_accepted, pings);
         let (calls, end) = {
             let mut table = self.table();
             if table.end.is_some() {
@@ -117,17 +122,18 @@ impl Link {
             }
             let end = Arc::new(end);
             table.end = Some(Arc::clone(&end));
-            table.accepted = None;
-            table.pings.clear();
-            table.waiting.drain(..).for_each(Waker::wake);
+            _accepted = table.accepted.take();
+            table.waiting.clear();
+            pings = std::mem::take(&mut table.pings);
             (std::mem::take(&mut table.calls), end)
         };
+        drop(pings);
         self.shared.places.close();
         for mut entry in calls.into_values() {
             if let Some(slot) = &entry.incoming {
                 slot.end(CallEnd::Broken(Arc::clone(&end)));
             }
-            entry.wake();
+            entry.take_wakers().wake();
         }
     }
 
@@ -143,9 +149,13 @@ impl Link {
 
     /// From here on no call is taken up or made; those in flight go on.
     pub(crate) fn drain(&self) {
-        let mut table = self.table();
-        table.is_draining = true;
-        table.accepted = None;
+        let accepted = {
+            let mut table = self.table();
+            table.is_draining = true;
+            table.accepted.take()
+        };
+        // What lies in there may be dropped with it, and needs the table.
+        drop(accepted);
     }
 
     /// What this side keeps to when it sends.
@@ -247,7 +257,7 @@ impl Link {
 
     pub(super) fn outgoing(&self) -> Outgoing {
         let flow = Outflow::new(self.shared.theirs.stream_window);
-        Outgoing { flow, sender: None, watcher: None, is_awaited: false }
+        Outgoing { flow, wakers: Wakers::default(), is_awaited: false }
     }
 
     /// Gives up a call: its replies are of no use any more. Its place is taken until the other side has
@@ -259,9 +269,35 @@ impl Link {
             return;
         }
         entry.incoming = None;
-        entry.wake();
+        let wakers = entry.take_wakers();
         // Over a connection that has ended everything is cancelled.
         let _ = self.send(id, WireContext::default(), Control::Cancel, None);
+        drop(table);
+        wakers.wake();
+    }
+
+    /// An item was taken: tells the sender of its stream how much was consumed, where that is due, and
+    /// at times all senders, lest what is held back of idle streams fills the connection's window.
+    pub(super) fn took(&self, id: u64, cost: u64, credit: Option<u64>) {
+        if let Some(bytes) = credit {
+            self.consumed(id, bytes);
+        }
+        let half = self.shared.ours.connection_window.div_ceil(2);
+        let taken = &self.shared.taken;
+        if taken.fetch_add(cost, Ordering::Relaxed).saturating_add(cost) < half {
+            return;
+        }
+        taken.store(0, Ordering::Relaxed);
+        let slots: Vec<_> = {
+            let table = self.table();
+            let slot = |(id, entry): (&u64, &Entry)| Some((*id, entry.incoming.clone()?));
+            table.calls.iter().filter_map(slot).collect()
+        };
+        for (id, slot) in slots {
+            if let Some(bytes) = slot.tell() {
+                self.consumed(id, bytes);
+            }
+        }
     }
 
     /// Tells the sender of a stream how much of it was consumed.
@@ -288,9 +324,10 @@ impl Link {
             return Poll::Ready(Err(ItemError::NobodyListens));
         };
         if !outgoing.flow.may_send(&table.sending) {
-            outgoing.sender = Some(context.waker().clone());
-            table.waiting.retain(|waker| !waker.will_wake(context.waker()));
-            table.waiting.push(context.waker().clone());
+            outgoing.wakers.sender = Some(context.waker().clone());
+            if outgoing.flow.has_room() {
+                table.waiting.insert(id);
+            }
             if !std::mem::replace(&mut outgoing.is_awaited, true) {
                 // Over a connection that has ended nobody waits.
                 let _ = self.send(id, WireContext::default(), Control::Blocked, None);
@@ -315,10 +352,7 @@ impl Link {
         let mut table = self.table();
         match table.calls.get_mut(&id) {
             Some(Entry { is_cancelled: false, outgoing: Some(outgoing), .. }) => {
-                match &mut outgoing.watcher {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    none => *none = Some(context.waker().clone()),
-                }
+                outgoing.wakers.watch(context.waker());
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -334,38 +368,49 @@ impl Link {
     pub(crate) fn end_input(&self, id: u64, failure: Option<PythonExecutionError>) {
         let mut table = self.table();
         let Some(entry) = table.calls.get_mut(&id) else { return };
+        let mut wakers = entry.take_wakers();
         let Some(outgoing) = entry.outgoing.take() else { return };
         let is_wanted = !entry.is_cancelled;
-        outgoing.flow.close(&mut table.sending);
-        table.waiting.drain(..).for_each(Waker::wake);
+        table.close(id, &outgoing, &mut wakers);
         if is_wanted {
             // Over a connection that has ended every stream has ended.
             let _ = self.send_end(id, failure);
         }
+        drop(table);
+        wakers.wake();
     }
 
     /// Answers a call that is served with one item, which ends it.
     pub(crate) fn reply(&self, id: u64, item: Body) -> Result<(), FrameError> {
-        if self.is_cancelled(id) {
+        let mut table = self.table();
+        if table.calls.get(&id).is_none_or(|entry| entry.is_cancelled) {
+            drop(table);
             self.finish(id, Some(PythonExecutionError::Cancelled));
             return Ok(());
         }
+        // Under the lock: who has the reply may send the next request at once, for which this one's
+        // place has to be free.
         let sent = self.send_item(id, WireContext::default(), item, true);
         // Over a connection that has ended every call has ended.
         if let Err(ConnectionError::Frame(error)) = sent {
             return Err(error);
         }
-        self.table().remove(id);
+        let removed = table.remove(id);
+        drop(table);
+        over(removed);
         Ok(())
     }
 
     /// Ends a call that is served.
     pub(crate) fn finish(&self, id: u64, failure: Option<PythonExecutionError>) {
         let mut table = self.table();
-        if table.remove(id).is_some() {
+        let removed = table.remove(id);
+        if removed.is_some() {
             // Over a connection that has ended every call has ended.
             let _ = self.send_end(id, failure);
         }
+        drop(table);
+        over(removed);
     }
 
     pub(super) fn send_end(
@@ -409,6 +454,14 @@ impl Link {
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells those who wait for a call that is served that it is over.
+fn over(removed: Option<(Entry, Wakers)>) {
+    if let Some((entry, wakers)) = removed {
+        entry.end_input();
+        wakers.wake();
     }
 }
 

@@ -22,3 +22,6 @@ pub(crate) use end::{CallEnd, LinkEnd};
 pub(crate) use link::{ItemError, Link, NotCalled, Peer, Role, Word};
 pub(crate) use served::{Answer, IncomingCall, Input, Responder};
 pub use slot::ReplySlot;
+
+#[cfg(test)]
+mod tests;

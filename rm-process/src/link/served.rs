@@ -211,10 +211,8 @@ impl Input {
     /// The next item, or how the stream ended, which stays.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, CallEnd>> {
         match std::task::ready!(self.slot.poll_take(context)) {
-            Taken::Item(item, credit) => {
-                if let Some(bytes) = credit {
-                    self.link.consumed(self.id, bytes);
-                }
+            Taken::Item(item, cost, credit) => {
+                self.link.took(self.id, cost, credit);
                 Poll::Ready(Ok(item))
             }
             Taken::End(end) => Poll::Ready(Err(end)),

@@ -31,8 +31,8 @@ struct Inner<R> {
 /// What was taken out of a slot.
 #[derive(Debug)]
 pub(crate) enum Taken<R> {
-    /// An item, and of how much consumption the sender is to be told.
-    Item(R, Option<u64>),
+    /// An item, what it costs, and of how much consumption the sender is to be told.
+    Item(R, u64, Option<u64>),
     /// There are no further items.
     End(CallEnd),
 }
@@ -85,6 +85,24 @@ impl<R> ReplySlot<R> {
         true
     }
 
+    /// Puts the last item in, of `len` bytes, which needs no credit: nothing comes after it.
+    pub(crate) fn put_last(&self, item: R, len: u64) {
+        let waker = {
+            let mut inner = self.lock();
+            if inner.end.is_some() {
+                return;
+            }
+            let cost = cost(len);
+            let _ = inner.flow.arrived(cost);
+            inner.items.push_back((item, cost));
+            inner.end = Some(CallEnd::Done);
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Ends it. The first end counts.
     pub(crate) fn end(&self, end: CallEnd) {
         let waker = {
@@ -104,11 +122,16 @@ impl<R> ReplySlot<R> {
         self.lock().flow.blocked()
     }
 
+    /// Gives what the sender is to be told, so that it is not held back any longer.
+    pub(crate) fn tell(&self) -> Option<u64> {
+        self.lock().flow.tell()
+    }
+
     pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Taken<R>> {
         let mut inner = self.lock();
         if let Some((item, cost)) = inner.items.pop_front() {
             let credit = inner.flow.consumed(cost);
-            return Poll::Ready(Taken::Item(item, credit));
+            return Poll::Ready(Taken::Item(item, cost, credit));
         }
         if let Some(end) = &inner.end {
             return Poll::Ready(Taken::End(end.clone()));

@@ -151,6 +151,10 @@ impl Outbox {
 
     async fn wait_until<T>(&self, condition: impl Fn(&Queue) -> Option<T>) -> T {
         let shared = &self.handle.0;
+        // Mostly there is nothing to wait for.
+        if let Some(found) = condition(&shared.lock()) {
+            return found;
+        }
         loop {
             // Before the look at the queue, lest a change after it is missed.
             let mut moved = std::pin::pin!(shared.moved.notified());
@@ -363,7 +367,16 @@ async fn write_queued(writing: Writing) {
             result => Ok(result.map(|()| true)?),
         };
         match shared.stream.async_io(Interest::WRITABLE, write).await {
-            Ok(true) => shared.moved.notify_waiters(),
+            Ok(true) => {
+                // Who waits for room is not woken to find none.
+                let has_room = {
+                    let queue = shared.lock();
+                    queue.bytes.is_empty() || queue.weight() < shared.options.high_water
+                };
+                if has_room {
+                    shared.moved.notify_waiters();
+                }
+            }
             Ok(false) => tokio::time::sleep(DESCRIPTORS_IN_FLIGHT_PAUSE).await,
             Err(error) => return shared.lock().end(Some(errno(&error))),
         }
