@@ -69,7 +69,8 @@ impl Folder {
     /// A folder with a name that nobody can guess, in the user's runtime folder or that for temporary
     /// files.
     fn create() -> io::Result<Self> {
-        let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, Into::into);
+        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let base = own.filter(|own| own.is_absolute()).unwrap_or_else(std::env::temp_dir);
         let mut last = None;
         for _ in 0..TRIES {
             let mut random = [0; 8];

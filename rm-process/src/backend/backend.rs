@@ -460,7 +460,7 @@ impl<M: KameoChildProcessMessage> Request<'_, M> {
     /// # Errors
     /// As [`SubprocessIpcBackend::stream`].
     pub async fn stream(self) -> Result<ReplyStream<M::Reply>, SubprocessIpcBackendError> {
-        let (outgoing, body) = self.prepare()?;
+        let (outgoing, body) = self.prepare().await?;
         Ok(ReplyStream::new(outgoing.call(body).await?))
     }
 
@@ -472,12 +472,12 @@ impl<M: KameoChildProcessMessage> Request<'_, M> {
         self,
     ) -> Result<(InputSink<I>, ReplyStream<M::Reply>), SubprocessIpcBackendError> {
         let limits = *self.backend.peer_limits();
-        let (outgoing, body) = self.prepare()?;
+        let (outgoing, body) = self.prepare().await?;
         let (sink, replies) = outgoing.exchange(body).await?;
         Ok((InputSink::new(sink, limits), ReplyStream::new(replies)))
     }
 
-    fn prepare(self) -> Result<(OutgoingCall, Body), SubprocessIpcBackendError> {
-        self.backend.begin(self.context).encode(self.message)
+    async fn prepare(self) -> Result<(OutgoingCall, Body), SubprocessIpcBackendError> {
+        self.backend.begin(self.context).encode(self.message).await
     }
 }

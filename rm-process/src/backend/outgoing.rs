@@ -41,11 +41,21 @@ impl OutgoingCall {
         Self { caller, context, timeout, escort: Escort { _keeps: keeps, meter, span } }
     }
 
-    /// A request in its serialised form.
-    pub(crate) fn encode<T: Serialize>(
+    /// A request in its serialised form, as soon as there is room for it: a long one takes a
+    /// descriptor, and thousands of calls that wait would take all that this process may have.
+    pub(crate) async fn encode<T: Serialize>(
         self,
         request: &T,
     ) -> Result<(Self, Body), SubprocessIpcBackendError> {
+        let link = self.caller.link().clone();
+        let room = async {
+            // What is wrong with the connection is told when the call is made.
+            let _ = link.ready().await;
+            Ok(())
+        };
+        if let Err(error) = self.within_deadline(room).await {
+            return Err(self.failed(error));
+        }
         match encode(request, self.caller.link().peer_limits()) {
             Ok(body) => Ok((self, body)),
             Err(source) => {

@@ -106,7 +106,7 @@ impl CallbackClient {
             correlation_id: 0,
             callback_data: request,
         };
-        let (outgoing, body) = outgoing.encode(&envelope)?;
+        let (outgoing, body) = outgoing.encode(&envelope).await?;
         outgoing.call(body).await
     }
 

@@ -186,16 +186,22 @@ impl<M: KameoChildProcessMessage> IncomingRequest<M> {
 
     /// Has `handler` answer.
     pub(super) async fn serve(self, handler: &impl RequestHandler<M>) {
-        let message = self.message();
         let Self { mut call, meter, parent, .. } = self;
+        let request = call.request.clone();
         let input = call.input.take().map(|input| InputStream { input, has_ended: false });
         let context = RequestContext { call: call.context, input };
         let limits = *call.responder.link().peer_limits();
         let info = CallInfo { kind: CallKind::Request, path: type_name::<M>(), peer_pid: parent };
         let span = telemetry::server_span(info, call.responder.id(), call.context.trace);
+        let link = call.responder.link().clone();
         let serve = async move {
-            Ok(match handler.handle(message?, context).await?.0 {
-                Kind::One(item) => Answer::One(encode_item(&item, &limits)?),
+            Ok(match handler.handle(read(&request)?, context).await?.0 {
+                Kind::One(item) => {
+                    // A long item takes a descriptor, so not before there is room for it. Over a
+                    // connection that has ended nothing is sent anyway.
+                    let _ = link.ready().await;
+                    Answer::One(encode_item(&item, &limits)?)
+                }
                 Kind::Many(items) => Answer::Many(Box::pin(Encoded { items, limits })),
             })
         };
@@ -212,6 +218,13 @@ impl<M: KameoChildProcessMessage> IncomingRequest<M> {
         let trace = call.context.trace;
         Responder { inner: call.responder, limits, trace, meter: Some(meter), gives: PhantomData }
     }
+}
+
+/// A message from its serialised form.
+fn read<M: DeserializeOwned>(request: &[u8]) -> Result<M, PythonExecutionError> {
+    let options = value::DecodeOptions { root: "request", ..Default::default() };
+    value::decode(request, options)
+        .map_err(|error| PythonExecutionError::Deserialization { message: error.to_string() })
 }
 
 struct Encoded<R> {

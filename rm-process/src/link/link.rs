@@ -96,6 +96,7 @@ impl Link {
         let (accept, accepted) = mpsc::unbounded_channel();
         let table = Table {
             newest: 0,
+            newest_ping: 0,
             calls: HashMap::new(),
             sending: Connection::new(theirs.connection_window),
             waiting: HashSet::new(),
@@ -156,6 +157,8 @@ impl Link {
         };
         // What lies in there may be dropped with it, and needs the table.
         drop(accepted);
+        // Who waits for a place need not wait any longer.
+        self.shared.places.close();
     }
 
     /// What this side keeps to when it sends.
@@ -190,7 +193,8 @@ impl Link {
         let id = {
             let mut table = self.table();
             table.pings.retain(|_, waiting| !waiting.is_closed());
-            let id = table.pings.keys().max().map_or(1, |newest| newest + 1);
+            table.newest_ping += 1;
+            let id = table.newest_ping;
             if table.end.is_none() {
                 table.pings.insert(id, reply);
             }
@@ -217,7 +221,7 @@ impl Link {
         while let Ok(place) = self.shared.places.acquire().await {
             place.forget();
         }
-        NotCalled::Ended(self.ended().expect("places are closed after the end is known"))
+        self.ended().map_or(NotCalled::ShuttingDown, NotCalled::Ended)
     }
 
     /// Sends a request. Numbers go up in the order in which requests are sent.

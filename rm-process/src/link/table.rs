@@ -19,6 +19,8 @@ use crate::failure::PythonExecutionError;
 pub(super) struct Table {
     /// The number of the newest call.
     pub(super) newest: u64,
+    /// The number of the newest ping.
+    pub(super) newest_ping: u64,
     pub(super) calls: HashMap<u64, Entry>,
     pub(super) sending: Connection,
     /// Calls whose senders wait for the connection's credit, of which there is none then.

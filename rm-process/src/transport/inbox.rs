@@ -21,6 +21,9 @@ use super::socket::{self, Received};
 use crate::connection::ConnectionError;
 use crate::protocol::{FrameDecoder, FrameError, Head};
 
+/// By how many budgets what is sent meanwhile may prolong a spin.
+const LONGEST_SPIN: u32 = 2;
+
 /// What came: it lies in the inbox until the next frame is asked for.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
@@ -168,12 +171,14 @@ impl Inbox {
             return Ok(None);
         }
         let (mut end, mut sent) = (Instant::now() + budget, self.sent.load(Ordering::Relaxed));
+        // Who sends a stream sends again and again, and hears little.
+        let last = end + LONGEST_SPIN * budget;
         loop {
             let_others_run().await;
             let sent_by_now = self.sent.load(Ordering::Relaxed);
             if sent_by_now != sent {
                 // What is waited for may be the answer to that.
-                (end, sent) = (Instant::now() + budget, sent_by_now);
+                (end, sent) = ((Instant::now() + budget).min(last), sent_by_now);
             }
             if let Some(received) = self.look() {
                 self.spin.record(budget, true);
