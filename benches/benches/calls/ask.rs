@@ -8,6 +8,7 @@ use anyhow::Result;
 use rm_process::child::{self, ChildHandle, Reply, RequestContext, SubprocessIpcChild, blocking};
 use rm_process::{KameoChildProcessMessage, PythonExecutionError};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tokio_stream::StreamExt;
 
 /// A request to a child.
@@ -18,7 +19,7 @@ pub enum Ask {
     /// Gives so many numbers, one by one.
     Count(u64),
     /// Gives the sum of the bytes.
-    Sum(#[serde(with = "serde_bytes")] Vec<u8>),
+    Sum(ByteBuf),
     /// Gives so many bytes.
     Fill(usize),
     /// Calls the parent so many times, and gives the nanoseconds that each call took.
@@ -29,7 +30,7 @@ pub enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Said {
     Number(u64),
-    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    Bytes(ByteBuf),
     Times(Vec<u64>),
 }
 
@@ -71,7 +72,7 @@ async fn answer(own: ChildHandle, ask: Ask) -> Result<Reply<Said>, PythonExecuti
             Reply::stream(tokio_stream::iter(0..to).map(|number| Ok(Said::Number(number))))
         }
         Ask::Sum(bytes) => Reply::one(Said::Number(sum(&bytes))),
-        Ask::Fill(len) => Reply::one(Said::Bytes(vec![1; len])),
+        Ask::Fill(len) => Reply::one(Said::Bytes(vec![1; len].into())),
         Ask::CallBack(calls) => {
             let mut times = Vec::with_capacity(calls as usize);
             for number in 0..u64::from(calls) {

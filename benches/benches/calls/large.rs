@@ -37,7 +37,7 @@ pub fn large() -> Result<()> {
         })?;
         time(&mut summed, &mut || Ok(sum(black_box(&bytes))))?;
         time(&mut written, &mut || bare.send(&bytes))?;
-        let mut request = Some(Ask::Sum(bytes.clone()));
+        let mut request = Some(Ask::Sum(bytes.clone().into()));
         time(&mut there, &mut || {
             let request = request.take();
             ours.run(async move |child| {

@@ -34,11 +34,14 @@ const SERVE_BLOCKING: &str = "serve-blocking";
 const RUST_LIMIT: f64 = 1.5;
 const PYTHON_LIMIT: f64 = 2.0;
 
+/// What the bench measures, by name.
+type Part = (&'static str, fn() -> Result<()>);
+
 fn main() -> Result<()> {
     if let Some(role) = child::role()? {
         return play(&role);
     }
-    let parts: [(&str, fn() -> Result<()>); 5] = [
+    let parts: [Part; 5] = [
         ("round-trips", rust),
         ("python", in_python),
         ("at-once", many::at_once),

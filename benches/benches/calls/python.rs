@@ -3,7 +3,7 @@
 //! Main type: [`Functions`]. What happens within Python is timed there, in `bench_calls.py`, in one
 //! process with its peers.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -32,11 +32,11 @@ pub enum Function {
 }
 
 impl Functions {
-    pub fn start(python: &PathBuf) -> Result<Self> {
+    pub fn start(python: &Path) -> Result<Self> {
         let runtime = Threads::Current.runtime()?;
         let start = |function: &str| {
             let mut handler = PythonHandler::new("bench_calls", function);
-            handler.python = Some(python.clone());
+            handler.python = Some(python.to_owned());
             handler.python_path = vec![python_folder()];
             let options = BackendOptions::new().callbacks(callbacks()?);
             runtime.block_on(async {

@@ -116,6 +116,10 @@ impl<R: Serialize> Stream for Encoded<R> {
         let item = std::task::ready!(self.answers.as_mut().poll_next(context));
         Poll::Ready(item.map(|item| encode_item(&item?, &self.limits)))
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.answers.size_hint()
+    }
 }
 
 /// An item of a reply, serialised.

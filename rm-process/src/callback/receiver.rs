@@ -75,7 +75,7 @@ impl TypedCallbackReceiver {
                 Ok(Answer::Many(answers))
             };
             let answer = async move {
-                meter.finish(match call.answer(serve).await {
+                meter.finish(match call.answer(Box::pin(serve)).await {
                     Ok(_) => Ok(()),
                     Err(failure) => Err(failure.kind()),
                 });

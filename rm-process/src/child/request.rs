@@ -205,7 +205,7 @@ impl<M: KameoChildProcessMessage> IncomingRequest<M> {
                 Kind::Many(items) => Answer::Many(Box::pin(Encoded { items, limits })),
             })
         };
-        meter.finish(match call.answer(serve).instrument(span).await {
+        meter.finish(match call.answer(Box::pin(serve)).instrument(span).await {
             Ok(_) => Ok(()),
             Err(failure) => Err(failure.kind()),
         });
@@ -238,6 +238,10 @@ impl<R: Serialize> Stream for Encoded<R> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = std::task::ready!(self.items.as_mut().poll_next(context));
         Poll::Ready(item.map(|item| encode_item(&item?, &self.limits)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.items.size_hint()
     }
 }
 

@@ -51,18 +51,21 @@ impl IncomingCall {
     }
 
     /// Answers with what `serve` gives: until it is done, fails, panics, is cancelled, or the call's
-    /// deadline passes.
-    pub(crate) async fn answer(
-        self,
-        serve: impl Future<Output = Result<Answer, PythonExecutionError>>,
-    ) -> Result<u64, PythonExecutionError> {
+    /// deadline passes. It is dropped before the call ends.
+    ///
+    /// It is boxed because each layer here would hold room for it twice: as what it is given, and as
+    /// what it waits for.
+    pub(crate) async fn answer<F>(self, serve: Pin<Box<F>>) -> Result<u64, PythonExecutionError>
+    where
+        F: Future<Output = Result<Answer, PythonExecutionError>>,
+    {
         let Self { context, mut responder, .. } = self;
-        let served = async {
-            let drive = pin!(drive(serve, &mut responder));
-            caught(drive).await
+        let ended = {
+            let served = pin!(drive(serve, &mut responder));
+            let served = pin!(scope(context.deadline, caught(served)));
+            let served = pin!(telemetry::scope(context.trace, served));
+            until(context, served).await
         };
-        let served = scope(context.deadline, served);
-        let ended = until(context, telemetry::scope(context.trace, served)).await;
         match ended {
             Ok(sent) => {
                 responder.finish(None);
@@ -90,11 +93,13 @@ async fn until(
 }
 
 /// Runs a handler and sends what it gives. Gives the number of items.
-async fn drive(
-    serve: impl Future<Output = Result<Answer, PythonExecutionError>>,
+async fn drive<F>(
+    mut serve: Pin<Box<F>>,
     responder: &mut Responder,
-) -> Result<u64, PythonExecutionError> {
-    let mut serve = pin!(serve);
+) -> Result<u64, PythonExecutionError>
+where
+    F: Future<Output = Result<Answer, PythonExecutionError>>,
+{
     let answer = poll_fn(|context| {
         if responder.link.poll_cancelled(responder.id, context).is_ready() {
             return Poll::Ready(Err(PythonExecutionError::Cancelled));
@@ -112,9 +117,13 @@ async fn drive(
                     }
                     items.as_mut().poll_next(context)
                 });
-                match next.await {
+                match next.await.transpose()? {
                     None => return Ok(sent),
-                    Some(item) => responder.send(item?).await?,
+                    // The only one: its end need not be said by a word of its own.
+                    Some(item) if sent == 0 && items.size_hint().1 == Some(0) => {
+                        return responder.reply(item).map(|()| 1);
+                    }
+                    Some(item) => responder.send(item).await?,
                 }
                 sent += 1;
             }
