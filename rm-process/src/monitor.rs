@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -35,7 +36,10 @@ impl Monitor {
     pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
         let (pidfd, output) = {
             let mut leader = core.leader();
-            (sys::awaitable(leader.clone_pidfd()?)?, leader.take_output())
+            (
+                sys::awaitable(Arc::new(leader.clone_pidfd()?), Interest::READABLE)?,
+                leader.take_output(),
+            )
         };
         let Output { stdout, stderr } = output.expect("there is one monitor");
         let stdout = pipe::Receiver::from_owned_fd(stdout)?;
@@ -54,7 +58,7 @@ impl Monitor {
 
     async fn run(
         mut self,
-        pidfd: AsyncFd<OwnedFd>,
+        pidfd: AsyncFd<Arc<OwnedFd>>,
         dead: watch::Sender<bool>,
         drains: [JoinHandle<()>; 2],
     ) {

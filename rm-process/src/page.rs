@@ -165,11 +165,12 @@ impl SealedMemory {
         if found != len as u64 {
             return Err(PayloadError::WrongLength { announced: len as u64, found });
         }
-        // Private: Linux before 6.7 takes a shared one for one that may be written to later.
+        // Private: Linux before 6.7 takes a shared one for one that may be written to later. Populated:
+        // all of it is about to be read, and a fault for each page takes longer than to copy it.
+        let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
         // SAFETY: the kernel picks a free place, so no other mapping is touched.
-        let place = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0)
-        };
+        let place =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ, flags, file, 0) };
         let place = NonNull::new(place.map_err(failed)?.cast());
         Ok(Self { place: place.expect("a mapping is never at address zero"), len })
     }

@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -376,12 +377,12 @@ fn close_all_on_exec() -> io::Result<()> {
     }
 }
 
-/// A descriptor that tasks of the current tokio runtime can await until it is readable.
-pub(crate) fn awaitable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// A descriptor that tasks of the current tokio runtime can await until it is readable or writable.
+pub(crate) fn awaitable(fd: Arc<OwnedFd>, until: Interest) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: an `OwnedFd` is open until it is dropped, always gives the same number, and cannot
-    // be made to refer to something else. It moves into the `AsyncFd`, which keeps it until the
-    // registration ends and hands it to nobody.
-    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    // be made to refer to something else. The `AsyncFd` keeps a share of it until the registration
+    // ends, so that nobody can take it out before.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, until) };
     registered.map_err(io::Error::from)
 }
 

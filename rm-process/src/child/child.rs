@@ -150,8 +150,15 @@ impl<M: KameoChildProcessMessage> SubprocessIpcChild<M> {
 
     /// Has every request served by `handler`, all of them at once, until the parent says to end or is
     /// gone. What was begun by then is finished first; so long callbacks can be called.
-    pub async fn serve(mut self, handler: impl RequestHandler<M>) {
-        let handler = Arc::new(handler);
+    pub async fn serve(self, handler: impl RequestHandler<M>) {
+        // As a task: before tokio polls the future that it blocks on, it asks the operating system for
+        // events. The set aborts it when this future is dropped.
+        let mut serving = JoinSet::new();
+        serving.spawn(self.serve_all(Arc::new(handler)));
+        serving.join_all().await;
+    }
+
+    async fn serve_all(mut self, handler: Arc<impl RequestHandler<M>>) {
         let mut serving = JoinSet::new();
         loop {
             tokio::select! {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -23,14 +23,16 @@ use super::inbox::Inbox;
 use super::socket;
 use crate::connection::ConnectionError;
 use crate::protocol::{DEFAULT_MAX_FRAME, FrameError, HEADER_LEN, KEPT_CAPACITY, write_header};
+use crate::sys;
 
 /// What a queued descriptor counts for where bytes are counted: it is an open file, and behind it is
 /// a body too large for a frame.
 const ATTACHED_WEIGHT: usize = 64 * 1024;
 
 /// How long the kernel is given to get rid of descriptors, when it holds as many in sockets as this
-/// user may have there. Nothing tells when there is room again.
-const DESCRIPTORS_IN_FLIGHT_PAUSE: Duration = Duration::from_millis(1);
+/// user may have there, or this process has as many as it may have. Nothing tells when there is room
+/// again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// Where frames are built, outside of the queue's lock: what encodes may run a caller's code, and
@@ -58,15 +60,12 @@ impl Default for TransportOptions {
 ///
 /// # Errors
 /// The operating system's, or that there is no current runtime.
-pub(crate) fn open(
-    stream: std::os::unix::net::UnixStream,
-    options: TransportOptions,
-) -> io::Result<(Outbox, Inbox)> {
+pub(crate) fn open(stream: UnixStream, options: TransportOptions) -> io::Result<(Outbox, Inbox)> {
     let runtime = Handle::try_current().map_err(io::Error::other)?;
     stream.set_nonblocking(true)?;
-    let stream = Arc::new(UnixStream::from_std(stream)?);
+    let stream = Arc::new(OwnedFd::from(stream));
     let sent = Arc::<AtomicU64>::default();
-    let inbox = Inbox::new(Arc::clone(&stream), options.max_frame, Arc::clone(&sent));
+    let inbox = Inbox::new(Arc::clone(&stream), options.max_frame, Arc::clone(&sent))?;
     let shared = Arc::new(Shared {
         sent,
         stream,
@@ -187,7 +186,7 @@ impl Drop for OutboxHandle {
 struct Shared {
     /// Frames sent, by which the reader knows that an answer may come soon.
     sent: Arc<AtomicU64>,
-    stream: Arc<UnixStream>,
+    stream: Arc<OwnedFd>,
     options: TransportOptions,
     queue: Mutex<Queue>,
     /// Tells the task that there is something to write, or that it may end.
@@ -294,7 +293,7 @@ impl Queue {
 
     /// Writes once. The kernel sends a descriptor with the first byte that it is given, so each call
     /// ends where the next descriptor's frame begins.
-    fn write(&mut self, stream: &UnixStream) -> Result<(), Errno> {
+    fn write(&mut self, stream: &OwnedFd) -> Result<(), Errno> {
         let first = self.attached.front().filter(|(at, _)| *at == self.gone);
         let next = self.attached.get(usize::from(first.is_some()));
         let until = next.and_then(|(at, _)| usize::try_from(at - self.gone).ok());
@@ -361,13 +360,9 @@ async fn write_queued(writing: Writing) {
             }
             Step::End => return,
         }
-        let write = || match shared.lock().write(&shared.stream) {
-            // The kernel counts descriptors on their way, those of other processes too.
-            Err(Errno::TOOMANYREFS) => Ok(false),
-            result => Ok(result.map(|()| true)?),
-        };
-        match shared.stream.async_io(Interest::WRITABLE, write).await {
-            Ok(true) => {
+        let written = shared.lock().write(&shared.stream);
+        match written {
+            Ok(()) => {
                 // Who waits for room is not woken to find none.
                 let has_room = {
                     let queue = shared.lock();
@@ -377,14 +372,27 @@ async fn write_queued(writing: Writing) {
                     shared.moved.notify_waiters();
                 }
             }
-            Ok(false) => tokio::time::sleep(DESCRIPTORS_IN_FLIGHT_PAUSE).await,
-            Err(error) => return shared.lock().end(Some(errno(&error))),
+            Err(Errno::AGAIN) => {
+                if wait_for_room(&shared.stream).await.is_err() {
+                    // This process may open no more files, for now.
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            // The kernel counts descriptors on their way, those of other processes too.
+            Err(Errno::TOOMANYREFS) => tokio::time::sleep(PAUSE).await,
+            Err(error) => return shared.lock().end(Some(error)),
         }
+        // A peer that reads without end must not keep other tasks from running.
+        tokio::task::coop::consume_budget().await;
     }
 }
 
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
+/// Waits until a socket takes more. It is told by another descriptor than the reader's, which would
+/// wake that each time the peer has read.
+async fn wait_for_room(stream: &OwnedFd) -> io::Result<()> {
+    let writable = sys::awaitable(Arc::new(stream.try_clone()?), Interest::WRITABLE)?;
+    writable.writable().await?.retain_ready();
+    Ok(())
 }
 
 #[cfg(test)]
