@@ -51,7 +51,7 @@ pub use metadata::{DataMetadata, MetadataError};
 pub use node::{Node, NodeContext, NodeError, Output, Produced};
 pub use params::{ParameterKind, ParameterProblem, ParameterSpec};
 pub use registry::{NodeFactory, NodeMetadata, NodeRegistry, RegistryError};
-pub use spin::Spin;
+pub use spin::{Spin, spin_for};
 pub use suggest::{did_you_mean, nearest};
 pub use tensor::{TensorElement, TensorType, TensorView};
 pub use trace::{TraceContext, TraceContextError};

@@ -1,8 +1,34 @@
 //! How long a wait may spin before it sleeps.
 //!
-//! Main type: [`Spin`]. It decides; who waits, looks and keeps the time.
+//! Main type: [`Spin`]. It decides; who waits, looks and keeps the time, or lets [`spin_for`] do it.
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+thread_local! {
+    static OWN: RefCell<Spin> = RefCell::default();
+}
+
+/// Looks for as long as it pays on this thread whether what is waited for has come. Between two looks
+/// it does nothing.
+pub fn spin_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let budget = OWN.with_borrow_mut(Spin::next_budget);
+    if budget.is_zero() {
+        return None;
+    }
+    let end = Instant::now() + budget;
+    loop {
+        let found = look();
+        let is_over = found.is_some() || Instant::now() >= end;
+        if is_over {
+            OWN.with_borrow_mut(|spin| spin.record(budget, found.is_some()));
+            return found;
+        }
+        for _ in 0..16 {
+            std::hint::spin_loop();
+        }
+    }
+}
 
 /// Decides how long a wait spins before it sleeps.
 ///
@@ -83,5 +109,16 @@ mod tests {
         assert!(gaps[7..].iter().all(|gap| *gap == 2048));
         spin.record(Spin::BUDGET, true);
         assert_eq!(spin.next_budget(), Spin::BUDGET);
+    }
+
+    #[test]
+    fn what_comes_within_the_budget_is_found_and_what_never_comes_ends_the_look() {
+        let mut looks = 0;
+        let found = spin_for(|| {
+            looks += 1;
+            (looks == 3).then_some("it came")
+        });
+        assert_eq!((found, looks), (Some("it came"), 3));
+        assert_eq!(spin_for(|| None::<()>), None);
     }
 }

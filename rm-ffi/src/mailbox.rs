@@ -181,6 +181,8 @@ impl PyMailbox {
     /// All that has come, after waiting until something has.
     fn wait<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let letters = py.detach(|| {
+            // To wake this thread takes longer than most requests.
+            rm_core::spin_for(|| (!self.inner.lock().is_empty()).then_some(()));
             let mut letters = self.inner.lock();
             while letters.is_empty() {
                 letters = self.inner.arrived.wait(letters).unwrap_or_else(PoisonError::into_inner);

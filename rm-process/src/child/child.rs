@@ -4,8 +4,9 @@
 //! mean is the caller's matter.
 
 use std::marker::PhantomData;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use serde::de::DeserializeOwned;
 use tokio::runtime::{EnterGuard, Handle};
@@ -194,7 +195,19 @@ impl ChildHandle {
     /// # Panics
     /// If called within a tokio runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.runtime.block_on(future)
+        let mut future = pin!(future);
+        let come = {
+            let _entered = self.runtime.enter();
+            // To wake this thread takes longer than most answers.
+            rm_core::spin_for(|| {
+                let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                match polled {
+                    Poll::Ready(come) => Some(come),
+                    Poll::Pending => None,
+                }
+            })
+        };
+        come.unwrap_or_else(|| self.runtime.block_on(future))
     }
 
     /// Lets this thread make what needs the connections' runtime, such as a future with a deadline,
