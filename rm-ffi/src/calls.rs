@@ -32,7 +32,12 @@ pub(crate) fn serve_calls(py: Python<'_>) -> PyResult<u8> {
     let mailbox = Bound::new(py, PyMailbox::default())?;
     let letters = Arc::clone(&mailbox.get().inner);
     let connect = move || -> Result<blocking::Carrier, child::ChildError> {
-        child::die_with_parent()?;
+        // One that was started by somebody else, such as a debugger, is that one's to end.
+        if std::env::var_os(child::REQUEST_SOCKET_ENV).is_none()
+            || std::env::var_os(child::CONTROL_FD_ENV).is_some()
+        {
+            child::die_with_parent()?;
+        }
         blocking::carry::<Value>(move |request| {
             letters.put(Letter::Request(request.map(Box::new)));
         })

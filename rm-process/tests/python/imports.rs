@@ -1,12 +1,12 @@
 //! Functions that cannot be had: the start fails at once, and says what is wrong.
 
 use rm_process::{
-    BackendOptions, ModulePathError, ProcessError, ProcessManager, PythonExecutionError,
-    PythonHandler, SubprocessIpcBackend, SubprocessIpcBackendError,
+    BackendOptions, Doorway, ModulePathError, ProcessError, ProcessManager, PythonExecutionError,
+    PythonHandler, ServedFunction, SubprocessIpcBackend, SubprocessIpcBackendError,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::support::{handler, soon};
+use super::support::{WATCHDOG, handler, modules, soon};
 
 async fn error(handler: PythonHandler) -> SubprocessIpcBackendError {
     let manager = ProcessManager::new().expect("a manager");
@@ -98,4 +98,23 @@ async fn a_path_or_an_interpreter_that_is_not_there_is_named() {
         ),
         "{error_of_python:?}"
     );
+}
+
+#[tokio::test]
+async fn a_worker_that_somebody_else_starts_is_attached_through_a_doorway() {
+    let Some(python) = std::env::var_os("REMOTEMEDIA_TEST_PYTHON") else { return };
+    let function = ServedFunction { module: "served".to_owned(), function: "echo".to_owned() };
+    let options = BackendOptions::new().config(&function).unwrap();
+    let doorway = Doorway::<Value>::open(options).unwrap();
+    let mut worker = std::process::Command::new(python)
+        .args(["-m", "remotemedia_runtime.worker", "calls"])
+        .envs(doorway.environment())
+        .env("PYTHONPATH", modules())
+        .spawn()
+        .unwrap();
+    let child = soon(doorway.accept(WATCHDOG)).await.unwrap();
+    soon(child.ready()).await.unwrap();
+    assert_eq!(soon(child.call(&json!([1, "two"]))).await.unwrap(), json!([1, "two"]));
+    drop(child);
+    assert!(worker.wait().unwrap().success());
 }
