@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use rm_process::child::ChildHandle;
 use rm_process::value::DEFAULT_MAX_DEPTH;
@@ -31,8 +32,13 @@ static PARENT: OnceLock<ChildHandle> = OnceLock::new();
 pub(crate) fn install(py: Python<'_>, own: &ChildHandle) -> PyResult<()> {
     let own = PARENT.get_or_init(|| own.clone());
     let (paths, stubs) = (own.callbacks().paths().to_vec(), own.callbacks().stubs());
-    py.import("remotemedia_runtime._callbacks")?.call_method1("install", (paths, stubs))?;
+    module(py)?.call_method1("install", (paths, stubs))?;
     Ok(())
+}
+
+/// Python's half.
+pub(crate) fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "remotemedia_runtime._callbacks"))
 }
 
 /// The connection to the parent.

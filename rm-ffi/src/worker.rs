@@ -13,13 +13,14 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use rm_bridge::{FailedIn, Next, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
-use rm_core::{AudioLayout, DataHeader, DataMetadata};
+use rm_core::{AudioLayout, DataHeader, DataMetadata, TraceContext};
 use rm_ipc::PublishError;
+use rm_process::CallContext;
 use rm_process::child::ChildHandle;
 
 use crate::array;
 use crate::audio::{PyAudio, channels_of, format_of};
-use crate::callbacks;
+use crate::callbacks::{self, PyCallContext};
 use crate::convert;
 use crate::errors::{MarshalingError, chain};
 use crate::json;
@@ -220,6 +221,34 @@ impl<'py> Worker<'py> {
 
     /// Calls the node, notes the time that it took, and sends what it gives.
     fn call(
+        &self,
+        phase: Phase,
+        input: Option<&DataHeader>,
+        call: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> Result<(), Broken> {
+        let entered = self.enter(input).map_err(phase.failed())?;
+        let outcome = self.call_within(phase, input, call);
+        match entered {
+            Some(entered) => {
+                let left = callbacks::module(self.py)
+                    .and_then(|module| module.call_method1(intern!(self.py, "leave"), (entered,)));
+                outcome.and(left.map(drop).map_err(phase.failed()))
+            }
+            None => outcome,
+        }
+    }
+
+    /// Makes the trace of an item, if it has one, that of the code that works on it.
+    fn enter(&self, input: Option<&DataHeader>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(trace) = input.map(|input| input.trace).filter(TraceContext::is_valid) else {
+            return Ok(None);
+        };
+        let context = PyCallContext(CallContext { deadline: None, trace: Some(trace) });
+        let module = callbacks::module(self.py)?;
+        module.call_method1(intern!(self.py, "enter"), (context,)).map(Some)
+    }
+
+    fn call_within(
         &self,
         phase: Phase,
         input: Option<&DataHeader>,

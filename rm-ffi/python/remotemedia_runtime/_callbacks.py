@@ -11,10 +11,10 @@ import sys
 import weakref
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Generator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from pathlib import Path
 from types import EllipsisType, ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import remotemedia_runtime
 from remotemedia_runtime import _tracing
@@ -29,6 +29,23 @@ current_context: "ContextVar[_CallContext | None]" = ContextVar(
     "remotemedia_call_context", default=None
 )
 """The request that the running code serves; callbacks inherit its deadline and its trace."""
+
+
+Entered: TypeAlias = "tuple[Token[_CallContext | None], Token[Any] | None]"
+
+
+def enter(context: _CallContext) -> Entered:
+    """Begin to serve what was made in a context; give what `leave` wants."""
+    outer = current_context.set(context)
+    traceparent = context.traceparent
+    return outer, None if traceparent is None else _tracing.attach(traceparent)
+
+
+def leave(entered: Entered) -> None:
+    """End what `enter` began."""
+    outer, trace = entered
+    _tracing.detach(trace)
+    current_context.reset(outer)
 
 
 class Call(Generic[T]):

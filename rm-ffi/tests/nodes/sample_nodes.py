@@ -234,6 +234,17 @@ class Sink(Node):
         pass
 
 
+class Traced(Node):
+    """Says in which trace it works, and that of OpenTelemetry."""
+
+    def process(self, item):
+        from remotemedia_runtime import _tracing
+        from remotemedia_runtime._callbacks import current_context
+
+        context = current_context.get()
+        return f"{item}: {context and context.traceparent} {_tracing.current()}"
+
+
 class CallsBack(Node):
     """Has the session's process price every text, and says what came back."""
 
