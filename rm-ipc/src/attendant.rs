@@ -37,6 +37,8 @@ struct Attendant {
     process: u32,
     epoll: OwnedFd,
     watches: Mutex<Watches>,
+    /// Held while it works on channels that it does not own.
+    working: Mutex<()>,
 }
 
 static ATTENDANT: OnceLock<Attendant> = OnceLock::new();
@@ -52,7 +54,8 @@ fn attendant() -> io::Result<&'static Attendant> {
         None => {}
     }
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let attendant = Attendant { process, epoll, watches: Mutex::default() };
+    let attendant =
+        Attendant { process, epoll, watches: Mutex::default(), working: Mutex::default() };
     let thread = std::thread::Builder::new().name("rm-ipc attendant".to_owned());
     // It waits for what is set here.
     thread.spawn(|| ATTENDANT.wait().run())?;
@@ -115,6 +118,16 @@ impl Drop for Attended {
     }
 }
 
+/// Waits until the attendant does not use a channel that has been let go of, so that nothing of it is
+/// open any more. Not to be called by the attendant, or while it could wait for the caller.
+pub(crate) fn leave_alone() {
+    if let Some(attendant) = ATTENDANT.get()
+        && attendant.process == std::process::id()
+    {
+        drop(lock(&attendant.working));
+    }
+}
+
 /// Forgets what is watched for channels that are gone.
 pub(crate) fn forget_gone() {
     let Some(attendant) = ATTENDANT.get() else {
@@ -166,6 +179,7 @@ impl Attendant {
     }
 
     fn handle(&self, key: u64) {
+        let _working = lock(&self.working);
         let mut watches = lock(&self.watches);
         match watches.by_key.get(&key) {
             Some(Watched::Peer { .. }) => {

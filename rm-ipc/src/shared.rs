@@ -313,6 +313,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // The attendant may still hold the hub, but opens nothing more.
         *lock(&self.ringers) = None;
+        attendant::leave_alone();
     }
 }
 
