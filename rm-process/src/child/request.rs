@@ -164,9 +164,7 @@ impl<M: KameoChildProcessMessage> IncomingRequest<M> {
     /// # Errors
     /// [`PythonExecutionError::Deserialization`] if what came is none.
     pub fn message(&self) -> Result<M, PythonExecutionError> {
-        let options = value::DecodeOptions { root: "request", ..Default::default() };
-        value::decode(&self.call.request, options)
-            .map_err(|error| PythonExecutionError::Deserialization { message: error.to_string() })
+        read(&self.call.request)
     }
 
     /// The message in its serialised form.
