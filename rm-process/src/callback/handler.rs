@@ -104,9 +104,10 @@ where
     }
 }
 
-struct Encoded<R> {
-    answers: CallbackStream<R>,
-    limits: IpcLimits,
+/// The items of a reply, serialised as they are asked for.
+pub(crate) struct Encoded<R> {
+    pub(crate) answers: CallbackStream<R>,
+    pub(crate) limits: IpcLimits,
 }
 
 impl<R: Serialize> Stream for Encoded<R> {

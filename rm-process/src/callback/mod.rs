@@ -14,8 +14,8 @@ pub mod stubs;
 
 pub use client::CallbackClient;
 pub use envelope::{TypedCallbackEnvelope, TypedCallbackResponse};
-pub(crate) use handler::encode_item;
 pub use handler::{CallbackStream, TypedCallbackHandler};
+pub(crate) use handler::{Encoded, encode_item};
 pub use module::{CallbackError, DynamicCallbackModule};
 pub(crate) use receiver::Served;
 pub use receiver::TypedCallbackReceiver;

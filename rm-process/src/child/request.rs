@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
 use crate::backend::{KameoChildProcessMessage, SubprocessIpcBackendError, decode};
-use crate::callback::encode_item;
+use crate::callback::{Encoded, encode_item};
 use crate::failure::PythonExecutionError;
 use crate::link::{self, Answer, CallContext, IncomingCall, Input};
 use crate::telemetry::metrics::{DirectionMetrics, InFlight};
@@ -200,7 +200,7 @@ impl<M: KameoChildProcessMessage> IncomingRequest<M> {
                     let _ = link.ready().await;
                     Answer::One(encode_item(&item, &limits)?)
                 }
-                Kind::Many(items) => Answer::Many(Box::pin(Encoded { items, limits })),
+                Kind::Many(items) => Answer::Many(Box::pin(Encoded { answers: items, limits })),
             })
         };
         meter.finish(match call.answer(Box::pin(serve)).instrument(span).await {
@@ -223,24 +223,6 @@ fn read<M: DeserializeOwned>(request: &[u8]) -> Result<M, PythonExecutionError> 
     let options = value::DecodeOptions { root: "request", ..Default::default() };
     value::decode(request, options)
         .map_err(|error| PythonExecutionError::Deserialization { message: error.to_string() })
-}
-
-struct Encoded<R> {
-    items: Pin<Box<dyn Stream<Item = Result<R, PythonExecutionError>> + Send>>,
-    limits: crate::handshake::IpcLimits,
-}
-
-impl<R: Serialize> Stream for Encoded<R> {
-    type Item = Result<Body, PythonExecutionError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = std::task::ready!(self.items.as_mut().poll_next(context));
-        Poll::Ready(item.map(|item| encode_item(&item?, &self.limits)))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.items.size_hint()
-    }
 }
 
 /// Answers one request, item by item. Dropping it without an end ends the call as abandoned.
