@@ -44,7 +44,8 @@ pub fn die_with_parent() -> Result<(), ChildError> {
     if rustix::thread::gettid() != rustix::process::getpid() {
         return Err(ChildError::NotMainThread);
     }
-    if rustix::process::getpgrp() != rustix::process::getpid() {
+    // By nix: 0, of a leader outside of this PID namespace, is no number for rustix.
+    if nix::unistd::getpgrp() != nix::unistd::getpid() {
         return Err(ChildError::NotGroupLeader);
     }
     let cannot = |error: Errno| ChildError::Watch(error.into());

@@ -425,9 +425,9 @@ fn pick(mut candidates: Vec<Seen>, random: &mut Random) -> Vec<Seen> {
 /// Whether a process goes before anybody sweeps when a scene's parent is killed, be its own parent
 /// alive or not.
 fn goes_by_itself(seen: &Seen, watched: &BTreeSet<String>) -> bool {
-    let own_session = rustix::process::getsid(None).expect("every process has one");
-    let is_direct =
-        seen.group == seen.pid && i32::try_from(seen.session) == Ok(own_session.as_raw_pid());
+    // 0 where the session's leader is outside of this PID namespace, for each of its processes.
+    let own_session = Seen::of(std::process::id()).expect("it runs").session;
+    let is_direct = seen.group == seen.pid && seen.session == own_session;
     // Between fork and exec it carries nobody's mark.
     let is_starting = seen.variable(CHILD).is_none();
     is_starting || is_direct || seen.runtimes().any(|id| watched.contains(id))
