@@ -15,6 +15,7 @@ mod executor;
 mod metrics;
 mod multiprocess;
 mod native;
+mod policy;
 mod protocol;
 mod stage;
 mod sweep;
@@ -27,10 +28,15 @@ pub use multiprocess::{
     Incoming, MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec,
 };
 pub use native::{StageError, StageEvent, StageHandle, spawn_stage};
+pub use policy::{Admission, CircuitBreaker, ItemGuard, ItemPolicy, OnError, RetryPolicy, Verdict};
 pub use protocol::{FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput};
-pub use rm_ipc::{ChannelOptions, Doorbell, LatencySummary, Publisher, Subscriber};
+pub use rm_ipc::{
+    ChannelOptions, Doorbell, LatencySummary, Policy as QueuePolicy, Publisher, Subscriber,
+};
 pub use rm_process::callback;
-pub use rm_process::{ExitReason, ExitStatus, FailureReport, Limits, ProcessError, Progress};
+pub use rm_process::{
+    Backoff, ExitReason, ExitStatus, FailureReport, Limits, ProcessError, Progress, RestartPolicy,
+};
 pub use stage::{
     Call, Destination, Feed, FeedSender, Output, Publication, Stage, StageNode, Subscription,
 };

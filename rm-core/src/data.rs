@@ -307,13 +307,14 @@ impl RuntimeData {
         self
     }
 
-    /// The same payload stamped with the time (and the correlation and trace context) of the
-    /// item that it was made from.
+    /// The same payload stamped with the time (and the epoch, the correlation and the trace context)
+    /// of the item that it was made from.
     pub fn made_from(mut self, input: &DataHeader) -> Self {
         self.header.timestamp = input.timestamp;
         self.header.deadline = input.deadline;
         self.header.correlation_id = input.correlation_id;
         self.header.trace = input.trace;
+        self.header.epoch = input.epoch;
         self
     }
 

@@ -37,7 +37,23 @@ wire_enum! {
         Flush = 2, "flush";
         /// The sender failed on an item; the payload says how.
         Error = 3, "error";
+        /// Everything that the sender made of one item, which the correlation id names, has been sent.
+        ItemEnd = 4, "item_end";
     }
+}
+
+/// What an item was made from: where it stands among everything that its maker made.
+///
+/// A node that is started again is given items a second time, and makes things a second time. Origins
+/// of what it makes of one input grow, so whoever has seen one drops those that are not greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The input of the maker by which the item came that this was made from.
+    pub input: u16,
+    /// That item's position in its channel; `u64::MAX` for what was made after the last.
+    pub sequence: u64,
+    /// Place among the items that were made from it, from 0.
+    pub index: u32,
 }
 
 /// The header of one item.
@@ -65,6 +81,8 @@ pub struct DataHeader {
     pub correlation_id: u64,
     /// Trace context.
     pub trace: TraceContext,
+    /// What it was made from, if its maker can be started again.
+    pub origin: Option<Origin>,
 }
 
 impl DataHeader {
@@ -82,6 +100,7 @@ impl DataHeader {
             deadline: None,
             correlation_id: 0,
             trace: TraceContext::default(),
+            origin: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::data::{DataError, RuntimeData};
+use crate::id::NodeId;
 
 /// What a node knows about itself when it is made.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -85,6 +86,19 @@ pub enum NodeError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The work failed for a reason that may have passed when it is tried again: a service that does
+    /// not answer, a resource that is taken.
+    #[error("{message}")]
+    Transient {
+        /// What went wrong.
+        message: String,
+        /// Why, where another error caused it.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The node's parameters are fixed when it is made.
+    #[error("the parameters of this node cannot be changed while it runs")]
+    FixedParams,
     /// An output that breaks the rules of its type.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -99,27 +113,60 @@ pub enum NodeError {
     },
 }
 
+impl NodeError {
+    /// Whether the same work may succeed when it is tried again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
+}
+
 /// Where a node puts what it makes.
 #[derive(Debug, Default)]
 pub struct Output {
-    items: Vec<RuntimeData>,
+    items: Vec<(Option<&'static str>, RuntimeData)>,
 }
 
 impl Output {
-    /// Adds one item.
+    /// Adds one item, for connections that name no port of this node.
     pub fn push(&mut self, item: RuntimeData) {
-        self.items.push(item);
+        self.items.push((None, item));
+    }
+
+    /// Adds one item, for connections from this port of the node.
+    pub fn push_to(&mut self, port: &'static str, item: RuntimeData) {
+        self.items.push((Some(port), item));
     }
 
     /// Takes all items out, oldest first; the space they took is kept for the next ones.
     pub fn drain(&mut self) -> impl Iterator<Item = RuntimeData> + '_ {
+        self.items.drain(..).map(|(_, item)| item)
+    }
+
+    /// As [`drain`](Self::drain), with the port of each item.
+    pub fn drain_ports(
+        &mut self,
+    ) -> impl Iterator<Item = (Option<&'static str>, RuntimeData)> + '_ {
         self.items.drain(..)
+    }
+
+    /// Drops all items.
+    pub fn clear(&mut self) {
+        self.items.clear();
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
+}
+
+/// By which way an item came to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InputSite<'a> {
+    /// The node that it came from; `None` for an item from outside of the pipeline.
+    pub from: Option<&'a NodeId>,
+    /// The port of the receiving node that the connection names, if it names one.
+    pub port: Option<&'a str>,
 }
 
 /// Whether a source has more to give.
@@ -168,6 +215,35 @@ pub trait Node: Send {
     /// # Errors
     /// [`NodeError`] if the item is not what the node takes, or its work failed.
     fn process(&mut self, input: RuntimeData, output: &mut Output) -> Result<(), NodeError>;
+
+    /// Handles one item and knows by which way it came; what is called. Nodes with several inputs
+    /// implement it besides [`process`](Self::process), to which it passes items by default.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    fn process_from(
+        &mut self,
+        site: InputSite<'_>,
+        input: RuntimeData,
+        output: &mut Output,
+    ) -> Result<(), NodeError> {
+        let _ = site;
+        self.process(input, output)
+    }
+
+    /// Takes new values of parameters while it runs, between two items. They have been checked
+    /// against the type's [`ParameterSpec`](crate::ParameterSpec)s; those that are not given stay.
+    ///
+    /// # Errors
+    /// [`NodeError::FixedParams`] if it cannot, as by default; another one if a value makes no sense,
+    /// and then nothing has changed.
+    fn set_params(&mut self, params: &Value) -> Result<(), NodeError> {
+        let _ = params;
+        Err(NodeError::FixedParams)
+    }
+
+    /// Drops what is held back, because what it was made from is not wanted any more.
+    fn flush(&mut self) {}
 
     /// Gives the next items of a source, that is, of a node whose
     /// [`NodeMetadata::source`](crate::NodeMetadata::source) is true. Other nodes are never asked.

@@ -15,7 +15,7 @@ use crate::params::{ParameterProblem, ParameterSpec};
 use crate::suggest::did_you_mean;
 
 /// What is known of a node type without making a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeMetadata {
     /// Name of the type, as manifests write it.
     pub name: String,
@@ -33,6 +33,12 @@ pub struct NodeMetadata {
     pub produces: Vec<DataType>,
     /// Whether it makes data without being given any.
     pub source: bool,
+    /// The input ports that connections to it may name; most nodes have none.
+    #[serde(default)]
+    pub input_ports: Vec<String>,
+    /// The output ports that connections from it may name; most nodes have none.
+    #[serde(default)]
+    pub output_ports: Vec<String>,
 }
 
 impl NodeMetadata {
@@ -170,6 +176,7 @@ mod tests {
             accepts: vec![DataType::Audio],
             produces: vec![],
             source: false,
+            ..NodeMetadata::default()
         }
     }
 

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::audio::{AudioFormat, AudioLayout};
 use crate::clock::{MonotonicStamp, from_nanos};
-use crate::header::{DataHeader, DataType, MessageKind};
+use crate::header::{DataHeader, DataType, MessageKind, Origin};
 use crate::id::{IdError, SessionId};
 use crate::metadata::{DataMetadata, MetadataError};
 use crate::tensor::TensorType;
@@ -23,8 +23,10 @@ pub const WIRE_HEADER_LEN: usize = 256;
 
 const MAGIC: [u8; 4] = *b"RMDH";
 const VERSION_MAJOR: u8 = 1;
-const VERSION_MINOR: u8 = 0;
-const METADATA_LEN: usize = 96;
+const VERSION_MINOR: u8 = 1;
+const METADATA_LEN: usize = 80;
+/// Bits of the flags.
+const HAS_ORIGIN: u16 = 1;
 
 /// Why 256 bytes are not a header, or a header does not fit into 256 bytes.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -102,11 +104,11 @@ pub enum WireError {
 /// | bytes | field |
 /// |---|---|
 /// | 0..4 | magic `RMDH` |
-/// | 4, 5 | major and minor version: 1, 0 |
+/// | 4, 5 | major and minor version: 1, 1 |
 /// | 6..8 | length of the header: 256 |
-/// | 8 | message kind: 0 data, 1 end of stream, 2 flush, 3 error |
+/// | 8 | message kind: 0 data, 1 end of stream, 2 flush, 3 error, 4 end of an item |
 /// | 9 | data type: 1 audio, 2 video, 3 text, 4 tensor, 5 JSON, 6 binary |
-/// | 10..12 | flags; none is defined, unknown ones are ignored |
+/// | 10..12 | flags: bit 0 says that there is an origin; unknown ones are ignored |
 /// | 12..16 | length of the payload in bytes |
 /// | 16..24 | sequence: position in the channel, from 0 |
 /// | 24..28 | epoch |
@@ -119,7 +121,10 @@ pub enum WireError {
 /// | 89 | bytes of the session id; 0 for none |
 /// | 90..96 | reserved, zero |
 /// | 96..160 | session id in UTF-8 |
-/// | 160..256 | metadata of the data type, zero behind its end |
+/// | 160..240 | metadata of the data type, zero behind its end |
+/// | 240..248, 248..252 | origin: sequence of the item that this was made from, and its place there |
+/// | 252..254 | origin: number of the input |
+/// | 254..256 | reserved, zero |
 ///
 /// Metadata of audio: sample rate (4 bytes), channels (2), format (1), layout (1). Video: width
 /// (4), height (4), frames per second (a 4-byte float), format (1). Text: encoding and language, 16
@@ -166,6 +171,10 @@ pub struct WireHeader {
     reserved_tail: [u8; 6],
     session_id: [u8; 64],
     metadata: [u8; METADATA_LEN],
+    origin_sequence: U64,
+    origin_index: U32,
+    origin_input: U16,
+    reserved_end: [u8; 2],
 }
 
 const _: () = assert!(size_of::<WireHeader>() == WIRE_HEADER_LEN);
@@ -272,7 +281,7 @@ fn encode_metadata(metadata: &DataMetadata) -> Result<[u8; METADATA_LEN], WireEr
 }
 
 fn decode_metadata(data_type: DataType, bytes: &[u8]) -> Result<DataMetadata, WireError> {
-    const FITS: &str = "96 bytes of metadata hold the wire form of every type";
+    const FITS: &str = "80 bytes of metadata hold the wire form of every type";
     let unknown = |field, code| WireError::UnknownCode { field, code };
     let metadata = match data_type {
         DataType::Audio => {
@@ -357,7 +366,7 @@ impl WireHeader {
             header_len: U16::new(WIRE_HEADER_LEN as u16),
             kind: header.kind.code(),
             data_type: header.data_type.code(),
-            flags: U16::ZERO,
+            flags: U16::new(if header.origin.is_some() { HAS_ORIGIN } else { 0 }),
             payload_size: header.payload_size.into(),
             sequence: header.sequence.into(),
             epoch: header.epoch.into(),
@@ -373,6 +382,10 @@ impl WireHeader {
             reserved_tail: [0; 6],
             session_id: [0; 64],
             metadata: encode_metadata(&header.metadata)?,
+            origin_sequence: header.origin.map_or(0, |origin| origin.sequence).into(),
+            origin_index: header.origin.map_or(0, |origin| origin.index).into(),
+            origin_input: header.origin.map_or(0, |origin| origin.input).into(),
+            reserved_end: [0; 2],
         };
         if let Some(session) = &header.session_id {
             self.session_len = store(&mut self.session_id, session.as_str());
@@ -407,6 +420,11 @@ impl WireHeader {
         } else {
             Some(SessionId::new(session).map_err(WireError::SessionId)?)
         };
+        let origin = Origin {
+            input: self.origin_input.get(),
+            sequence: self.origin_sequence.get(),
+            index: self.origin_index.get(),
+        };
         Ok(DataHeader {
             data_type,
             payload_size: self.payload_size.get(),
@@ -423,6 +441,7 @@ impl WireHeader {
                 span_id: self.span_id,
                 flags: self.trace_flags,
             },
+            origin: (self.flags.get() & HAS_ORIGIN != 0).then_some(origin),
         })
     }
 

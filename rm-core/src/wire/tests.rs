@@ -47,6 +47,7 @@ prop_compose! {
         trace_id: [u8; 16],
         span_id: [u8; 8],
         flags: u8,
+        origin in proptest::option::of((any::<u16>(), any::<u64>(), any::<u32>())),
     ) -> DataHeader {
         DataHeader {
             session_id: session.map(|id| SessionId::new(id).unwrap()),
@@ -57,6 +58,7 @@ prop_compose! {
             deadline: deadline_ns.map(from_nanos),
             correlation_id,
             trace: TraceContext { trace_id, span_id, flags },
+            origin: origin.map(|(input, sequence, index)| Origin { input, sequence, index }),
             ..DataHeader::new(metadata, payload_size)
         }
     }
@@ -215,6 +217,8 @@ mod wire_form_is_unchanged {
                 span_id: std::array::from_fn(|i| 0xb0 + i as u8),
                 flags: 1,
             };
+            let (input, sequence, index) = (0x0506, 0x0a0b_0c0d_0e0f_1011, 0x0102_0304);
+            header.origin = Some(Origin { input, sequence, index });
         };
         video: DataMetadata::Video {
             width: 1920, height: 1080, format: VideoFormat::P010, fps: 29.97

@@ -195,6 +195,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         accepts: vec![DataType::Audio],
         produces: Vec::new(),
         source: false,
+        ..NodeMetadata::default()
     };
     registry.register(metadata, |context| Ok(Box::new(AudioFileSink::new(context)?)))
 }

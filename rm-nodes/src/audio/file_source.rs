@@ -215,6 +215,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         accepts: Vec::new(),
         produces: vec![DataType::Audio],
         source: true,
+        ..NodeMetadata::default()
     };
     registry.register(metadata, |context| Ok(Box::new(AudioFileSource::new(context)?)))
 }

@@ -126,6 +126,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         accepts: vec![DataType::Audio],
         produces: vec![DataType::Audio],
         source: false,
+        ..NodeMetadata::default()
     };
     registry
         .register(metadata, |context| Ok(Box::new(FormatConverter::new(context.parse_params()?)?)))

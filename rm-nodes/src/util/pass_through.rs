@@ -31,6 +31,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         accepts: DataType::ALL.to_vec(),
         produces: DataType::ALL.to_vec(),
         source: false,
+        ..NodeMetadata::default()
     };
     registry.register(metadata, |context| {
         let Params {} = context.parse_params()?;

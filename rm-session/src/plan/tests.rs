@@ -44,6 +44,7 @@ pub(super) fn registry() -> NodeRegistry {
             accepts: accepts.to_vec(),
             produces: produces.to_vec(),
             source: accepts.is_empty(),
+            ..NodeMetadata::default()
         };
         registry.register(metadata, |_| Ok(Box::new(Unmade))).unwrap();
     }

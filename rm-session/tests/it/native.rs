@@ -86,6 +86,7 @@ fn metadata(name: &str, source: bool) -> NodeMetadata {
         accepts: if source { vec![] } else { vec![DataType::Text] },
         produces: vec![DataType::Text],
         source,
+        ..NodeMetadata::default()
     }
 }
 

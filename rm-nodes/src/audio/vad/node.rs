@@ -437,6 +437,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         accepts: vec![DataType::Audio],
         produces: vec![DataType::Json, DataType::Audio],
         source: false,
+        ..NodeMetadata::default()
     };
     registry.register(metadata, |context| Ok(Box::new(Vad::new(context.parse_params()?)?)))
 }
