@@ -1,4 +1,4 @@
-//! Manifest to plan, without starting anything: parse, graph, plan, for 10 and 100 nodes.
+//! Manifest to plan, without starting anything: parse, graph, plan, for 10, 100 and 1,000 nodes.
 //!
 //! Beside it: what serde_json alone takes to parse the same text. The contract promises parse and
 //! validation under 5 ms for 10 nodes and 100 ms for 100, and the graph under 1 ms for 100.
@@ -34,7 +34,7 @@ fn manifest(count: usize) -> String {
 fn benches(criterion: &mut Criterion) {
     let registry = rm_session::builtin_nodes();
     let mut group = criterion.benchmark_group("manifest");
-    for count in [10, 100] {
+    for count in [10, 100, 1_000] {
         let text = manifest(count);
         let parsed = Manifest::from_json(&text).expect("the manifest is valid");
         Plan::new(parsed.clone(), &registry).expect("the manifest can be run");

@@ -7,6 +7,7 @@
 //! nothing depends on the size; `Double` writes twice its input into a loan. The input is lent, not
 //! copied. Run by `cargo xtask bench round_trip`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use benches::raw::{Raw, RawIpc};
 use benches::{SIZES, Times, child, python, python_folder, raw, run_python};
 use rm_bridge::{
-    Incoming, Limits, MultiprocessExecutor, Worker, WorkerConfig, WorkerInput, WorkerSpec,
+    Incoming, Limits, MultiprocessExecutor, Worker, WorkerConfig, WorkerInput, WorkerOutput,
+    WorkerSpec,
 };
 use rm_core::{AudioFormat, AudioLayout, ChannelId, DataHeader, DataMetadata, NodeId, SessionId};
 use rm_ipc::{ChannelOptions, Doorbell, Namespace, Publisher, SharedMemoryChannel, Subscriber};
@@ -109,20 +111,19 @@ impl Ours {
         let back = SharedMemoryChannel::create(&namespace, &id("back")?, options)?;
         let bell = Arc::new(Doorbell::create(&namespace)?);
         let (to, from) = (there.publisher(&bell)?, back.subscriber(&bell)?);
+        let node_type = format!("bench_nodes:{node}");
+        let ids = (SessionId::new("bench")?, NodeId::new("node")?);
+        let input = WorkerInput { channel: id("there")?, from: None, ports: vec![], seat: None };
         let config = WorkerConfig {
-            session_id: SessionId::new("bench")?,
-            node_id: NodeId::new("node")?,
-            node_type: format!("bench_nodes:{node}"),
-            params: "{}".to_owned(),
             base_dir: Some(python_folder()),
-            namespace: namespace.folder().to_owned(),
-            inputs: vec![WorkerInput { channel: id("there")?, from: None }],
-            output: Some(id("back")?),
+            inputs: vec![input],
+            outputs: vec![WorkerOutput { port: None, channel: id("back")? }],
+            ..WorkerConfig::new(ids.0, ids.1, node_type, namespace.folder())
         };
         let (python, limits) = (Some(python.to_owned()), Limits::default());
         let init_timeout = Duration::from_secs(30);
-        let (callbacks, stubs) = (Arc::default(), None);
-        let spec = WorkerSpec { python, init_timeout, limits, callbacks, stubs, config };
+        let (callbacks, stubs, env) = (Arc::default(), None, BTreeMap::new());
+        let spec = WorkerSpec { python, init_timeout, limits, env, callbacks, stubs, config };
         let tokio =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let worker = tokio.block_on(async {

@@ -94,6 +94,24 @@ impl DataPlane {
         Ok(self.channels[channel].subscriber(bell)?)
     }
 
+    /// One channel. To look at it; who uses it joins it.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn channel(&self, channel: usize) -> &SharedMemoryChannel {
+        &self.channels[channel]
+    }
+
+    /// How many channels there are.
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Whether there are no channels.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
     /// Payload bytes that were copied into a channel, instead of being made in it.
     ///
     /// # Panics

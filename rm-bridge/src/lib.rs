@@ -10,35 +10,57 @@
 
 #![forbid(unsafe_code)]
 
+/// The examples of the crate's README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod bridge;
 mod data_plane;
 mod executor;
 mod metrics;
 mod multiprocess;
 mod native;
+mod outlet;
 mod policy;
 mod protocol;
+mod repeats;
 mod stage;
 mod sweep;
 mod worker;
 
+pub use bridge::{
+    AnswerStream, AudioBuffer, AudioSamples, BridgeError, BridgeMetrics, BridgeStats,
+    ChannelRegistry, ConversionError, DataBridge, DataBridgeMetrics, DataBridgeStats,
+    ExecutorBridge, IPCDataConverter, IPCMessage, MultiprocessBridgeOptions,
+    MultiprocessExecutorBridge, NativeExecutorBridge, NodeExecutions, SampleRef, ServiceError,
+    SessionProcessMap,
+};
 pub use data_plane::{DataPlane, DataPlaneError};
 pub use executor::ExecutorType;
-pub use metrics::{ConnectionReport, InputReport, NodeReport};
+pub use metrics::{ConnectionReport, InputReport, NodeReport, NodeStatistics};
 pub use multiprocess::{
     Incoming, MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec,
 };
-pub use native::{StageError, StageEvent, StageHandle, spawn_stage};
+pub use native::{StageError, StageEvent, StageHandle, StageRemote, spawn_stage};
+pub use outlet::{Outlet, OutletClosed, Output, Outputs, outlet};
 pub use policy::{Admission, CircuitBreaker, ItemGuard, ItemPolicy, OnError, RetryPolicy, Verdict};
-pub use protocol::{FailedIn, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput};
+pub use protocol::{
+    FailedIn, ItemFailure, ItemPlace, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput,
+    WorkerOutput, WorkerRequest,
+};
 pub use rm_ipc::{
-    ChannelOptions, Doorbell, LatencySummary, Policy as QueuePolicy, Publisher, Subscriber,
+    ChannelOptions, ChannelSnapshot, Doorbell, LatencySummary, Policy as QueuePolicy, Publisher,
+    SharedMemoryChannel, Subscriber,
 };
 pub use rm_process::callback;
 pub use rm_process::{
-    Backoff, ExitReason, ExitStatus, FailureReport, Limits, ProcessError, Progress, RestartPolicy,
+    Backoff, BackoffError, ExitReason, ExitStatus, FailureReport, Limits, NodeProcess,
+    NodeProcessSnapshot, NotRestarted, ProcessError, ProcessStatus, Progress, Restart,
+    RestartPolicy, Restarts,
 };
 pub use stage::{
-    Call, Destination, Feed, FeedSender, Output, Publication, Stage, StageNode, Subscription,
+    Call, Destination, Feed, FeedSender, Inlet, Publication, Stage, StageNode, Subscription,
 };
 pub use sweep::{Swept, sweep};
-pub use worker::{Next, WorkerRuntime, WorkerRuntimeError};
+pub use worker::{Decision, Next, ParamsChange, WorkerRuntime, WorkerRuntimeError};

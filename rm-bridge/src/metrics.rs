@@ -3,10 +3,36 @@
 //! Main types: [`NodeReport`] and [`ConnectionReport`], one for each node and each connection of a
 //! pipeline.
 
-use rm_ipc::LatencySummary;
+use std::time::{Duration, Instant};
+
+use rm_ipc::{Latencies, LatencySummary};
 use serde::{Deserialize, Serialize};
 
 use crate::executor::ExecutorType;
+
+/// What one node has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NodeStatistics {
+    /// Items that it was given (a source: times that it was asked).
+    pub items_in: u64,
+    /// Items that it made.
+    pub items_out: u64,
+    /// Failures, those of tries that were repeated included.
+    pub errors: u64,
+    /// Tries after the first.
+    pub retries: u64,
+    /// Items left out after a failure, or because the circuit was open.
+    pub skipped: u64,
+    /// Items dropped because they were of an older epoch.
+    pub flushed: u64,
+    /// Items dropped because they had come before, from a node that was started again.
+    pub repeated: u64,
+    /// Time of its own work per item, without waiting.
+    pub time: LatencySummary,
+    /// Time of its own work since it was ready, from 0 to 1.
+    pub busy: f64,
+}
 
 /// What one node did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,12 +41,47 @@ pub struct NodeReport {
     pub node: String,
     /// What ran it.
     pub executor: ExecutorType,
-    /// Items that it was given (a source: times that it was asked).
-    pub items_in: u64,
-    /// Items that it made.
-    pub items_out: u64,
-    /// Time of its own work per item, without waiting.
-    pub time: LatencySummary,
+    /// What it did.
+    #[serde(flatten)]
+    pub statistics: NodeStatistics,
+}
+
+/// Counts what a node does.
+#[derive(Debug)]
+pub(crate) struct NodeMeter {
+    /// All but times.
+    pub(crate) counts: NodeStatistics,
+    time: Latencies,
+    busy: Duration,
+    since: Instant,
+}
+
+impl NodeMeter {
+    pub(crate) fn new() -> Self {
+        Self {
+            counts: NodeStatistics::default(),
+            time: Latencies::new(),
+            busy: Duration::ZERO,
+            since: Instant::now(),
+        }
+    }
+
+    /// The node is ready: what share of the time it works is counted from here.
+    pub(crate) fn start(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Notes its work on one item.
+    pub(crate) fn record(&mut self, took: Duration) {
+        self.time.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.busy = self.busy.saturating_add(took);
+    }
+
+    pub(crate) fn statistics(&self) -> NodeStatistics {
+        let elapsed = self.since.elapsed().as_secs_f64();
+        let busy = if elapsed > 0.0 { (self.busy.as_secs_f64() / elapsed).min(1.0) } else { 0.0 };
+        NodeStatistics { time: self.time.summary(), busy, ..self.counts.clone() }
+    }
 }
 
 /// What came in by one channel.
@@ -32,6 +93,8 @@ pub struct InputReport {
     pub bytes: u64,
     /// Bytes that were copied on reception, because too many items were kept.
     pub copied_bytes: u64,
+    /// Items that the queue's policy has dropped.
+    pub dropped: u64,
     /// Items that were sent and did not come; zero unless something is wrong.
     pub missed: u64,
     /// Time from sending to reception.
@@ -43,8 +106,14 @@ pub struct InputReport {
 pub struct ConnectionReport {
     /// The node that items came from.
     pub from: String,
+    /// The port of that node, where the connection names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_port: Option<String>,
     /// The node that they went to.
     pub to: String,
+    /// The port of that node, where the connection names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_port: Option<String>,
     /// Items.
     pub messages: u64,
     /// Their payload bytes.
@@ -52,6 +121,8 @@ pub struct ConnectionReport {
     /// Bytes that were copied: once into shared memory where the sender had them on its heap (for
     /// all connections from one node together), and again where the receiver kept too much.
     pub copied_bytes: u64,
+    /// Items that the queue's policy has dropped.
+    pub dropped: u64,
     /// Items that were sent and did not come; zero unless something is wrong.
     pub missed: u64,
     /// Time from sending to reception; within one stage, from emission to the call.
@@ -65,6 +136,7 @@ impl InputReport {
             messages: subscriber.latency().count,
             bytes: subscriber.bytes(),
             copied_bytes: subscriber.copied_bytes(),
+            dropped: subscriber.dropped(),
             missed: subscriber.missed(),
             latency: subscriber.latency(),
         }

@@ -4,6 +4,7 @@
 //! channels of a worker are made by its caller; the worker joins them before it says that it is
 //! ready. What goes through them does not come by here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use rm_process::{
     SubprocessIpcBackendError, python,
 };
 
-use crate::protocol::{WorkerConfig, WorkerEvent};
+use crate::metrics::NodeStatistics;
+use crate::protocol::{WorkerConfig, WorkerEvent, WorkerRequest};
 
 /// The module that a worker's interpreter runs.
 const WORKER_MODULE: &str = "remotemedia_runtime.worker";
@@ -34,6 +36,14 @@ pub enum WorkerError {
         /// Why.
         #[source]
         source: Box<ProcessError>,
+    },
+    /// Its node does not take what it was given.
+    #[error("node {node} refuses its new parameters: {message}")]
+    Refused {
+        /// The node.
+        node: String,
+        /// Why, in the node's words.
+        message: String,
     },
     /// It cannot be spoken to any more.
     #[error("cannot speak to the worker of node {node}")]
@@ -57,6 +67,8 @@ pub struct WorkerSpec {
     pub init_timeout: Duration,
     /// What the worker may use.
     pub limits: Limits,
+    /// Environment variables that the worker has besides those that it inherits.
+    pub env: BTreeMap<String, String>,
     /// What the node may call in this process.
     pub callbacks: Arc<DynamicCallbackModule>,
     /// The folder for what Python has to know of the callbacks' types, if it is to know it.
@@ -106,6 +118,7 @@ impl MultiprocessExecutor {
             .args(["-m", WORKER_MODULE])
             .label(node.clone());
         command.env = environment;
+        command.env.extend(spec.env.into_iter().map(|(name, value)| (name.into(), value.into())));
         command.env_remove = python::NOT_INHERITED.iter().map(Into::into).collect();
         command.node_type.clone_from(&spec.config.node_type);
         command.session_id = spec.config.session_id.to_string();
@@ -123,17 +136,17 @@ impl MultiprocessExecutor {
             source => control(&node, source),
         })?;
         let process = backend.process().expect("it was started here").clone();
-        let (inputs, outputs) = (&spec.config.inputs, &spec.config.output);
-        let inputs = inputs.iter().map(|input| input.channel.clone()).collect();
-        process.bind_channels(inputs, outputs.iter().cloned().collect());
+        let inputs = spec.config.inputs.iter().map(|input| input.channel.clone()).collect();
+        let outputs = spec.config.outputs.iter().map(|output| output.channel.clone()).collect();
+        process.bind_channels(inputs, outputs);
         // Refused only where the process has ended already; its events tell of that.
         let _ = process.set_status(ProcessStatus::Initializing);
-        let events = match backend.stream(&spec.config).await {
+        let events = match backend.stream(&WorkerRequest::Serve(spec.config)).await {
             Ok(events) => Some(events),
             Err(error) if is_end(&error) => None,
             Err(source) => return Err(control(&node, source)),
         };
-        let worker = Worker { process, _backend: backend.clone() };
+        let worker = Worker { node: node.clone(), process, backend: backend.clone() };
         Ok((worker, WorkerEvents { node, backend: Some(backend), events }))
     }
 }
@@ -141,9 +154,10 @@ impl MultiprocessExecutor {
 /// A worker's process. Clones are the same one; dropping the last kills it.
 #[derive(Debug, Clone)]
 pub struct Worker {
+    node: String,
     process: NodeProcess,
     /// The worker takes the end of its connections for the word to end.
-    _backend: SubprocessIpcBackend<WorkerConfig>,
+    backend: SubprocessIpcBackend<WorkerRequest>,
 }
 
 impl Worker {
@@ -165,6 +179,48 @@ impl Worker {
     /// Kills the worker and its group, without waiting.
     pub fn start_kill(&self) {
         self.process.start_kill();
+    }
+
+    /// What is known of the process, live.
+    pub fn process(&self) -> &NodeProcess {
+        &self.process
+    }
+
+    /// Makes the worker drop items older than `epoch`; done when this returns.
+    ///
+    /// # Errors
+    /// [`WorkerError::Control`] if the worker is gone or going.
+    pub async fn flush(&self, epoch: u32) -> Result<(), WorkerError> {
+        self.ask(WorkerRequest::Flush { epoch }).await.map(drop)
+    }
+
+    /// Gives the worker's node new values of parameters, as a JSON object; it has taken them, or refused
+    /// all of them, when this returns. Waits until the item in work is done.
+    ///
+    /// # Errors
+    /// [`WorkerError::Refused`] if the node does not take them, or [`WorkerError::Control`].
+    pub async fn set_params(&self, params: String) -> Result<(), WorkerError> {
+        match self.ask(WorkerRequest::SetParams { params }).await? {
+            WorkerEvent::Refused { message } => {
+                Err(WorkerError::Refused { node: self.node.clone(), message })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the worker's node has done so far, also while it computes.
+    ///
+    /// # Errors
+    /// [`WorkerError::Control`] if the worker is gone or going.
+    pub async fn statistics(&self) -> Result<NodeStatistics, WorkerError> {
+        match self.ask(WorkerRequest::Statistics).await? {
+            WorkerEvent::Statistics(statistics) => Ok(statistics),
+            _ => Ok(NodeStatistics::default()),
+        }
+    }
+
+    async fn ask(&self, request: WorkerRequest) -> Result<WorkerEvent, WorkerError> {
+        self.backend.call(&request).await.map_err(|source| control(&self.node, source))
     }
 
     /// What is known of the process.
@@ -191,7 +247,7 @@ pub enum Incoming {
 pub struct WorkerEvents {
     node: String,
     /// `None` once it has nothing more to tell of itself.
-    backend: Option<SubprocessIpcBackend<WorkerConfig>>,
+    backend: Option<SubprocessIpcBackend<WorkerRequest>>,
     /// `None` once nothing more comes from its node.
     events: Option<ReplyStream<WorkerEvent>>,
 }
@@ -241,7 +297,7 @@ impl WorkerEvents {
     }
 }
 
-async fn told(backend: &Option<SubprocessIpcBackend<WorkerConfig>>) -> Option<ChildStatus> {
+async fn told(backend: &Option<SubprocessIpcBackend<WorkerRequest>>) -> Option<ChildStatus> {
     backend.as_ref()?.told().await
 }
 

@@ -4,18 +4,23 @@
 //! next one is taken, so there is no queue inside. The thread waits on one doorbell for all of its
 //! channels, and for room in those that it writes.
 
+mod controls;
+mod running;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
-use rm_core::{MessageKind, NodeError, NodeId, Produced, RuntimeData};
-use rm_ipc::{Latencies, PublishError, ReceiveError, Ringer};
-use tokio::sync::mpsc;
+use rm_core::{NodeError, NodeId};
+use rm_ipc::{PublishError, ReceiveError, Ringer};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::executor::ExecutorType;
-use crate::metrics::{ConnectionReport, InputReport, NodeReport};
-use crate::stage::{Destination, Output, Publication, Stage, StageNode, Subscription};
+use self::controls::{Change, Controls};
+use self::running::Running;
+use crate::metrics::{ConnectionReport, InputReport, NodeReport, NodeStatistics};
+use crate::protocol::ItemFailure;
+use crate::stage::Stage;
 
 /// Stack of a stage's thread, in bytes: what any node may use, and what each call to a next node
 /// takes at most in a build without optimisation. Only what is used becomes memory.
@@ -36,6 +41,16 @@ pub enum StageError {
         /// Why.
         #[source]
         source: NodeError,
+    },
+    /// A node was at one item for longer than it may.
+    #[error("node {node} has been at item {item} for more than {timeout:?}")]
+    TimedOut {
+        /// Which node.
+        node: NodeId,
+        /// The item's position, counted from 0 over all inputs of the node.
+        item: u64,
+        /// How long it may take.
+        timeout: Duration,
     },
     /// An item could not be sent on.
     #[error("items of node {node} cannot be sent on")]
@@ -79,6 +94,8 @@ pub enum StageEvent {
         /// Its nodes.
         nodes: Vec<NodeId>,
     },
+    /// A node has failed on an item, which was left out.
+    Skipped(ItemFailure),
     /// It has taken and given everything, and has ended.
     Finished {
         /// What its nodes did.
@@ -92,26 +109,84 @@ pub enum StageEvent {
     Failed(StageError),
 }
 
-/// A running stage.
-pub struct StageHandle {
-    started: Arc<AtomicBool>,
-    stopped: Arc<AtomicBool>,
+/// What can be said to a running stage, from any thread. Clones are the same stage's.
+#[derive(Clone)]
+pub struct StageRemote {
+    controls: Arc<Controls>,
     ringer: Ringer,
-    thread: Option<JoinHandle<()>>,
 }
 
-impl StageHandle {
+impl StageRemote {
     /// Lets sources and the feed begin. Channels are taken from in any case.
     pub fn start(&self) {
-        self.started.store(true, Ordering::Release);
+        self.controls.start();
         self.ringer.ring();
     }
 
     /// Makes the stage end as soon as the call in which it is returns. Its channels should be
     /// closed too: a stage that waits for room in one is woken by that.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+        self.controls.stop();
         self.ringer.ring();
+    }
+
+    /// Lets the stage see that the epoch has changed: nodes then drop what they hold back.
+    pub fn notice_epoch(&self) {
+        self.ringer.ring();
+    }
+
+    /// Gives a node, by its place in the stage, new values of parameters between two items. What is
+    /// received is the node's answer; nothing, if the stage has ended.
+    pub fn set_params(
+        &self,
+        node: usize,
+        params: Value,
+    ) -> oneshot::Receiver<Result<(), NodeError>> {
+        let (answer, answered) = oneshot::channel();
+        self.controls.change(Change { node, params, answer });
+        self.ringer.ring();
+        answered
+    }
+
+    /// What a node, by its place in the stage, has done so far.
+    pub fn statistics(&self, node: usize) -> NodeStatistics {
+        self.controls.meter(node).statistics()
+    }
+}
+
+/// A running stage.
+pub struct StageHandle {
+    remote: StageRemote,
+    thread: Option<JoinHandle<()>>,
+    /// Completes when the thread has let go of everything.
+    ended: oneshot::Receiver<()>,
+}
+
+impl StageHandle {
+    /// By which the stage is spoken to.
+    pub fn remote(&self) -> &StageRemote {
+        &self.remote
+    }
+
+    /// As [`StageRemote::start`].
+    pub fn start(&self) {
+        self.remote.start();
+    }
+
+    /// As [`StageRemote::stop`].
+    pub fn stop(&self) {
+        self.remote.stop();
+    }
+
+    /// Waits, at most so long, until the thread has ended; whether it has. A node that never returns
+    /// keeps its thread.
+    pub async fn ended(mut self, patience: Duration) -> bool {
+        // The sender is dropped by the thread, with nothing sent.
+        let ended = tokio::time::timeout(patience, &mut self.ended).await.is_ok();
+        if ended {
+            self.join();
+        }
+        ended
     }
 
     /// Waits until the thread has ended. Blocks.
@@ -128,25 +203,25 @@ impl StageHandle {
 ///
 /// # Errors
 /// The operating system's error if there can be no further thread.
-pub fn spawn_stage<K: Clone + Send + 'static>(
+pub fn spawn_stage<K: Clone + Send + Sync + 'static>(
     stage: Stage,
     key: K,
     events: mpsc::UnboundedSender<(K, StageEvent)>,
 ) -> std::io::Result<StageHandle> {
-    let started = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::new(AtomicBool::new(false));
+    let controls = Arc::new(Controls::new(stage.nodes.len()));
     let ringer = stage.bell.ringer();
     let (name, nodes) = (stage.name.clone(), stage.nodes.len());
-    let flags = (started.clone(), stopped.clone());
+    let shared = Arc::clone(&controls);
+    let (ending, ended) = oneshot::channel::<()>();
     let run = move || {
         let stage_name = stage.name.clone();
-        let ready = {
+        let tell = {
             let (events, key) = (events.clone(), key.clone());
             // The session may have gone; then nobody needs to know.
-            move |nodes| drop(events.send((key, StageEvent::Ready { nodes })))
+            Arc::new(move |event| drop(events.send((key.clone(), event))))
         };
-        let mut running = Running::new(stage, flags);
-        let work = std::panic::AssertUnwindSafe(|| running.run(ready));
+        let mut running = Running::new(stage, shared, tell);
+        let work = std::panic::AssertUnwindSafe(|| running.run());
         let event = match std::panic::catch_unwind(work) {
             Ok(Ok(finished)) => finished,
             Ok(Err(error)) => StageEvent::Failed(error),
@@ -158,307 +233,16 @@ pub fn spawn_stage<K: Clone + Send + 'static>(
             }
         };
         // Told before the ports are dropped: those who only see a port go know less of the cause.
+        let has_finished = matches!(event, StageEvent::Finished { .. });
         let _ = events.send((key, event));
+        if has_finished {
+            running.keep_what_was_sent();
+        }
         drop(running);
+        drop(ending);
     };
     // An item goes through the nodes by nested calls, so the depth of the stack is that of the graph.
     let stack = STACK_BASE + nodes * STACK_PER_NODE;
     let thread = std::thread::Builder::new().name(name).stack_size(stack).spawn(run)?;
-    Ok(StageHandle { started, stopped, ringer, thread: Some(thread) })
-}
-
-struct RunningNode {
-    inner: StageNode,
-    routes: Vec<Route>,
-    output: rm_core::Output,
-    items_in: u64,
-    items_out: u64,
-    time: Latencies,
-}
-
-/// One of the ways that a node's items take, and what went there.
-struct Route {
-    destination: Destination,
-    messages: u64,
-    bytes: u64,
-    latency: Latencies,
-}
-
-struct Running {
-    name: String,
-    nodes: Vec<RunningNode>,
-    subscriptions: Vec<(Subscription, bool)>,
-    stage: Borders,
-    started: Arc<AtomicBool>,
-    stopped: Arc<AtomicBool>,
-}
-
-struct Borders {
-    publications: Vec<Publication>,
-    output: mpsc::Sender<Output>,
-    feed: Option<crate::stage::Feed>,
-    bell: Arc<rm_ipc::Doorbell>,
-}
-
-impl Running {
-    fn new(stage: Stage, (started, stopped): (Arc<AtomicBool>, Arc<AtomicBool>)) -> Self {
-        let routes_of = |place: usize, id: &NodeId| {
-            let calls = stage.calls.iter().filter(|call| call.from == place);
-            let calls = calls.map(|call| Destination::Node(call.to));
-            let channels = stage.publications.iter().enumerate();
-            let channels = channels.filter(|(_, publication)| publication.node == Some(place));
-            let channels = channels.map(|(channel, _)| Destination::Channel(channel));
-            let outputs = stage.outputs.iter().filter(|output| **output == place);
-            let outputs = outputs.map(|_| Destination::Output(id.clone()));
-            let route = |destination| Route {
-                destination,
-                messages: 0,
-                bytes: 0,
-                latency: Latencies::new(),
-            };
-            calls.chain(channels).chain(outputs).map(route).collect::<Vec<_>>()
-        };
-        let routes: Vec<_> = stage
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(place, node)| routes_of(place, &node.id))
-            .collect();
-        let running = |(inner, routes)| RunningNode {
-            inner,
-            routes,
-            output: rm_core::Output::default(),
-            items_in: 0,
-            items_out: 0,
-            time: Latencies::new(),
-        };
-        let Stage { name, nodes, subscriptions, publications, output, feed, bell, .. } = stage;
-        Self {
-            name,
-            nodes: nodes.into_iter().zip(routes).map(running).collect(),
-            subscriptions: subscriptions.into_iter().map(|input| (input, true)).collect(),
-            stage: Borders { publications, output, feed, bell },
-            started,
-            stopped,
-        }
-    }
-
-    fn run(&mut self, ready: impl FnOnce(Vec<NodeId>)) -> Result<StageEvent, StageError> {
-        for node in &mut self.nodes {
-            let initialized = node.inner.node.initialize();
-            initialized.map_err(|source| node.error("initialize", source))?;
-        }
-        ready(self.nodes.iter().map(|node| node.inner.id.clone()).collect());
-        let mut sources: Vec<_> =
-            (0..self.nodes.len()).filter(|place| self.nodes[*place].inner.source).collect();
-        loop {
-            if self.stopped.load(Ordering::Acquire) {
-                return Err(self.stopped_error());
-            }
-            let mut idle = true;
-            for input in 0..self.subscriptions.len() {
-                idle &= !self.receive(input)?;
-            }
-            if self.started.load(Ordering::Acquire) {
-                // Before the start consumers may still be joining.
-                idle &= !self.take_from_feed()?;
-                let mut ended = Vec::new();
-                for place in &sources {
-                    idle = false;
-                    if self.produce(*place)? == Produced::End {
-                        ended.push(*place);
-                    }
-                }
-                sources.retain(|place| !ended.contains(place));
-            }
-            let open = self.subscriptions.iter().any(|(_, open)| *open);
-            if sources.is_empty() && !open && self.stage.feed.is_none() {
-                break;
-            }
-            if idle {
-                self.wait(!sources.is_empty());
-            }
-        }
-        self.finish()
-    }
-
-    fn wait(&self, has_sources: bool) {
-        let ready = || {
-            let started = self.started.load(Ordering::Acquire);
-            self.stopped.load(Ordering::Acquire)
-                || (started && has_sources)
-                || self
-                    .subscriptions
-                    .iter()
-                    .any(|(input, open)| *open && input.subscriber.is_ready())
-                || (started && self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready))
-        };
-        self.stage.bell.wait(ready, None);
-    }
-
-    fn stopped_error(&self) -> StageError {
-        StageError::Stopped { stage: self.name.clone() }
-    }
-
-    /// Takes one item from a channel; `false` if there was none.
-    fn receive(&mut self, input: usize) -> Result<bool, StageError> {
-        let (subscription, open) = &mut self.subscriptions[input];
-        if !*open {
-            return Ok(false);
-        }
-        let data = match subscription.subscriber.try_recv() {
-            Ok(Some(data)) => data,
-            Ok(None) => return Ok(false),
-            // Streams end by a message; a channel that just closes was taken away.
-            Err(ReceiveError::ChannelClosed) => return Err(self.stopped_error()),
-            Err(source) => return Err(StageError::Receive { stage: self.name.clone(), source }),
-        };
-        if data.header().kind == MessageKind::EndOfStream {
-            *open = false;
-            return Ok(true);
-        }
-        for destination in subscription.destinations.clone() {
-            self.deliver(&destination, data.clone())?;
-        }
-        Ok(true)
-    }
-
-    fn take_from_feed(&mut self) -> Result<bool, StageError> {
-        let Some(feed) = &mut self.stage.feed else { return Ok(false) };
-        match feed.items.try_recv() {
-            Ok(data) => {
-                for destination in feed.destinations.clone() {
-                    self.deliver(&destination, data.clone())?;
-                }
-                Ok(true)
-            }
-            Err(mpsc::error::TryRecvError::Empty) => Ok(false),
-            Err(mpsc::error::TryRecvError::Disconnected) => {
-                self.stage.feed = None;
-                Ok(true)
-            }
-        }
-    }
-
-    fn produce(&mut self, place: usize) -> Result<Produced, StageError> {
-        let node = &mut self.nodes[place];
-        let began = Instant::now();
-        node.items_in += 1;
-        let produced = node.inner.node.produce(&mut node.output);
-        node.record(began);
-        let produced = produced.map_err(|source| node.error("produce", source))?;
-        self.forward(place)?;
-        Ok(produced)
-    }
-
-    fn process(&mut self, place: usize, data: RuntimeData) -> Result<(), StageError> {
-        let node = &mut self.nodes[place];
-        let (began, item) = (Instant::now(), node.items_in);
-        node.items_in += 1;
-        let processed = node.inner.node.process(data, &mut node.output);
-        node.record(began);
-        processed.map_err(|source| node.error(&format!("process item {item}"), source))?;
-        self.forward(place)
-    }
-
-    /// Sends on what a node has made.
-    fn forward(&mut self, place: usize) -> Result<(), StageError> {
-        if self.nodes[place].output.is_empty() {
-            return Ok(());
-        }
-        let mut made = std::mem::take(&mut self.nodes[place].output);
-        let emitted = Instant::now();
-        for data in made.drain() {
-            self.nodes[place].items_out += 1;
-            for route in 0..self.nodes[place].routes.len() {
-                let way = &mut self.nodes[place].routes[route];
-                way.messages += 1;
-                way.bytes += data.payload().len() as u64;
-                way.latency.record(u64::try_from(emitted.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                let destination = way.destination.clone();
-                self.deliver(&destination, data.clone())?;
-            }
-        }
-        self.nodes[place].output = made;
-        Ok(())
-    }
-
-    fn deliver(&mut self, destination: &Destination, data: RuntimeData) -> Result<(), StageError> {
-        match destination {
-            Destination::Node(place) => self.process(*place, data),
-            Destination::Channel(channel) => self.publish(*channel, &data),
-            Destination::Output(node) => {
-                let output = Output { node: node.clone(), data };
-                // Nobody takes the items any more: the session is over.
-                self.stage.output.blocking_send(output).map_err(|_| self.stopped_error())
-            }
-        }
-    }
-
-    fn publish(&self, channel: usize, data: &RuntimeData) -> Result<(), StageError> {
-        let publication = &self.stage.publications[channel];
-        publication.publisher.publish(data).map_err(|source| match source {
-            PublishError::ChannelClosed => self.stopped_error(),
-            source => {
-                let node = publication.node.map(|place| self.nodes[place].inner.id.to_string());
-                StageError::Publish { node: node.unwrap_or_else(|| "input".to_owned()), source }
-            }
-        })
-    }
-
-    fn finish(&mut self) -> Result<StageEvent, StageError> {
-        for place in 0..self.nodes.len() {
-            let node = &mut self.nodes[place];
-            let finished = node.inner.node.finish(&mut node.output);
-            finished.map_err(|source| node.error("finish", source))?;
-            self.forward(place)?;
-        }
-        for channel in 0..self.stage.publications.len() {
-            self.publish(channel, &RuntimeData::end_of_stream())?;
-        }
-        let id_of = |place: &usize| self.nodes[*place].inner.id.to_string();
-        let mut calls = Vec::new();
-        for node in &self.nodes {
-            for route in &node.routes {
-                if let Destination::Node(to) = &route.destination {
-                    calls.push(ConnectionReport {
-                        from: node.inner.id.to_string(),
-                        to: id_of(to),
-                        messages: route.messages,
-                        bytes: route.bytes,
-                        copied_bytes: 0,
-                        missed: 0,
-                        latency: route.latency.summary(),
-                    });
-                }
-            }
-        }
-        let nodes = self.nodes.iter().map(RunningNode::report).collect();
-        let inputs = self
-            .subscriptions
-            .iter()
-            .map(|(input, _)| InputReport::of(&input.subscriber))
-            .collect();
-        Ok(StageEvent::Finished { nodes, calls, inputs })
-    }
-}
-
-impl RunningNode {
-    fn record(&mut self, began: Instant) {
-        self.time.record(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    fn error(&self, action: &str, source: NodeError) -> StageError {
-        StageError::Node { node: self.inner.id.clone(), action: action.to_owned(), source }
-    }
-
-    fn report(&self) -> NodeReport {
-        NodeReport {
-            node: self.inner.id.to_string(),
-            executor: ExecutorType::Native,
-            items_in: self.items_in,
-            items_out: self.items_out,
-            time: self.time.summary(),
-        }
-    }
+    Ok(StageHandle { remote: StageRemote { controls, ringer }, thread: Some(thread), ended })
 }

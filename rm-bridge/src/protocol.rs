@@ -1,17 +1,20 @@
 //! What a session and a worker say to each other over the control channel.
 //!
-//! Main types: [`WorkerConfig`], the one call that a session makes, and [`WorkerEvent`], the items of
-//! its reply. Progress, readiness and the word to end belong to every supervised process and are
-//! [`rm_process`]'s. Media items do not go this way; they go over channels.
+//! Main types: [`WorkerRequest`] and [`WorkerEvent`]. The first request is [`WorkerRequest::Serve`],
+//! whose answer goes on as long as the worker works: each event tells what its node did. The others
+//! are answered once. Progress, readiness and the word to end belong to every supervised process and
+//! are [`rm_process`]'s. Media items do not go this way; they go over channels.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rm_core::{ChannelId, NodeId, SessionId};
-use rm_ipc::LatencySummary;
 use rm_process::KameoChildProcessMessage;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
-use crate::metrics::InputReport;
+use crate::metrics::{InputReport, NodeStatistics};
+use crate::policy::ItemPolicy;
 
 /// A channel that a worker reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,46 @@ pub struct WorkerInput {
     pub channel: ChannelId,
     /// The node whose items come by it; `None` for the session's input.
     pub from: Option<NodeId>,
+    /// The ports of the node that the items are for, each of which gets each item; `None` is no port in
+    /// particular. Empty is the same as one `None`.
+    pub ports: Vec<Option<String>>,
+    /// The seat that the worker takes, on a channel that keeps what a worker that died has not done.
+    pub seat: Option<u32>,
+}
+
+/// A channel that a worker writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerOutput {
+    /// The port of the node whose items go into it; `None` for those that it gives to no port.
+    pub port: Option<String>,
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+/// An item by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ItemPlace {
+    /// The input, by its place in [`WorkerConfig::inputs`].
+    pub input: u16,
+    /// The item's position in that channel, from 0.
+    pub sequence: u64,
+}
+
+impl ItemPlace {
+    /// Bits of a position in a code: nine years at a million messages a second.
+    const SEQUENCE_BITS: u32 = 48;
+
+    /// The place as one number, by which a worker's status page tells the item in work.
+    pub fn code(self) -> u64 {
+        let sequence = self.sequence & (u64::MAX >> (64 - Self::SEQUENCE_BITS));
+        u64::from(self.input) << Self::SEQUENCE_BITS | sequence
+    }
+
+    /// The place of a code.
+    pub fn from_code(code: u64) -> Self {
+        let input = (code >> Self::SEQUENCE_BITS) as u16;
+        Self { input, sequence: code & (u64::MAX >> (64 - Self::SEQUENCE_BITS)) }
+    }
 }
 
 /// Everything that a worker has to know.
@@ -39,11 +82,72 @@ pub struct WorkerConfig {
     pub namespace: PathBuf,
     /// The channels to read.
     pub inputs: Vec<WorkerInput>,
-    /// The channel to write, if anybody takes what the node makes.
-    pub output: Option<ChannelId>,
+    /// The channels to write: those that somebody reads.
+    pub outputs: Vec<WorkerOutput>,
+    /// What happens when the node fails on an item.
+    pub policy: ItemPolicy,
+    /// Items of an older epoch are dropped.
+    pub epoch: u32,
+    /// Whether what the node makes carries its [`Origin`](rm_core::Origin), because the worker may be
+    /// started again.
+    pub origins: bool,
+    /// Whether the end of each item is told in the outputs, with the item's correlation id:
+    /// [`ItemEnd`](rm_core::MessageKind::ItemEnd), or [`Error`](rm_core::MessageKind::Error) with a
+    /// [`WorkerFailure`] as JSON. A failure is then the item's only, and the worker goes on.
+    pub replies: bool,
+    /// Items that are set aside when they come: each has ended the worker before.
+    pub set_aside: Vec<ItemPlace>,
 }
 
-impl KameoChildProcessMessage for WorkerConfig {
+impl WorkerConfig {
+    /// A worker for one node, without channels, that fails at the first error.
+    pub fn new(
+        session_id: SessionId,
+        node_id: NodeId,
+        node_type: impl Into<String>,
+        namespace: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            session_id,
+            node_id,
+            node_type: node_type.into(),
+            params: "{}".to_owned(),
+            base_dir: None,
+            namespace: namespace.into(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            policy: ItemPolicy::default(),
+            epoch: 0,
+            origins: false,
+            replies: false,
+            set_aside: Vec::new(),
+        }
+    }
+}
+
+/// What a session asks of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "the large one is made once a worker")]
+pub enum WorkerRequest {
+    /// To run its node: the first request, which is made once. Its answer ends with
+    /// [`WorkerEvent::Failed`] or [`WorkerEvent::Finished`].
+    Serve(WorkerConfig),
+    /// To drop what is older than this epoch, from now on. Answered by [`WorkerEvent::Done`].
+    Flush {
+        /// The new epoch.
+        epoch: u32,
+    },
+    /// To give its node new values of parameters, between two items. Answered by
+    /// [`WorkerEvent::Done`] or [`WorkerEvent::Refused`].
+    SetParams {
+        /// The values, as a JSON object.
+        params: String,
+    },
+    /// To tell what it has done so far. Answered by [`WorkerEvent::Statistics`].
+    Statistics,
+}
+
+impl KameoChildProcessMessage for WorkerRequest {
     type Reply = WorkerEvent;
 }
 
@@ -74,7 +178,7 @@ impl FailedIn {
     }
 }
 
-/// How a Python node failed.
+/// How a node failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerFailure {
     /// During what.
@@ -103,20 +207,60 @@ impl std::fmt::Display for WorkerFailure {
     }
 }
 
+/// An item that was left out because its node failed on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemFailure {
+    /// The node.
+    pub node: NodeId,
+    /// The item's position, counted from 0 over all inputs of the node.
+    pub item: u64,
+    /// Its position in the channel that it came by, where it came by one.
+    pub sequence: u64,
+    /// How often the node was given it; 0 where the circuit was open.
+    pub tries: u32,
+    /// The last failure.
+    pub failure: WorkerFailure,
+}
+
 /// What a worker tells its session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WorkerEvent {
     /// The node has failed; the worker ends.
     Failed(WorkerFailure),
+    /// An item was left out, and the worker goes on.
+    Skipped(ItemFailure),
+    /// An item that has ended the worker before was set aside.
+    SetAside {
+        /// Which one.
+        place: ItemPlace,
+        /// Its position, counted from 0 over all inputs.
+        item: u64,
+        /// Its header in the wire form.
+        header: ByteBuf,
+        /// Its payload.
+        payload: ByteBuf,
+    },
+    /// The node has been at one item for longer than it may; the worker aborts.
+    TimedOut {
+        /// The item's position, counted from 0 over all inputs.
+        item: u64,
+        /// How long it may take.
+        timeout: Duration,
+    },
     /// All inputs have ended, and everything has been sent.
     Finished {
-        /// Items that it was given.
-        items_in: u64,
-        /// Items that it made.
-        items_out: u64,
-        /// Time of `process` per item.
-        time: LatencySummary,
+        /// What the node did.
+        node: NodeStatistics,
         /// What came in, in the order of the configured inputs.
         inputs: Vec<InputReport>,
     },
+    /// What was asked for is done.
+    Done,
+    /// What was asked for is refused, and why; nothing has changed.
+    Refused {
+        /// Why.
+        message: String,
+    },
+    /// What the node has done so far.
+    Statistics(NodeStatistics),
 }

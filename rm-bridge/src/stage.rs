@@ -4,10 +4,14 @@
 //! Running it is [`spawn_stage`](crate::spawn_stage)'s work.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use rm_core::{Node, NodeId, RuntimeData};
 use rm_ipc::{Doorbell, Publisher, Ringer, Subscriber};
 use tokio::sync::mpsc;
+
+use crate::outlet::Outlet;
+use crate::policy::ItemPolicy;
 
 /// A node of a stage.
 pub struct StageNode {
@@ -17,21 +21,36 @@ pub struct StageNode {
     pub node: Box<dyn Node>,
     /// Whether it is asked for items instead of being given them.
     pub source: bool,
+    /// What happens when it fails on an item.
+    pub policy: ItemPolicy,
+}
+
+/// A way by which items come to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inlet {
+    /// The node, by its place in the stage.
+    pub node: usize,
+    /// The node that items come from; `None` for items from outside.
+    pub from: Option<NodeId>,
+    /// The port of the receiving node, where the connection names one.
+    pub port: Option<String>,
 }
 
 /// A connection within a stage: each item of one node is given to another by a plain call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// The node that makes the item, by its place in the stage.
     pub from: usize,
-    /// The node that gets it, by its place in the stage; after `from`.
+    /// The port of that node, where the connection names one.
+    pub port: Option<String>,
+    /// How it gets to the next node, by its place in [`Stage::inlets`]; that node comes after `from`.
     pub to: usize,
 }
 
 /// Where an item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// To a node of the stage, by its place.
+    /// To a node of the stage, by the inlet's place in [`Stage::inlets`].
     Node(usize),
     /// Into a channel, by its place in [`Stage::publications`].
     Channel(usize),
@@ -53,26 +72,23 @@ pub struct Publication {
     pub publisher: Publisher,
     /// The node whose items go into it, by its place; `None` where only the feed's do.
     pub node: Option<usize>,
-}
-
-/// An item that has left the pipeline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Output {
-    /// The node that made it.
-    pub node: NodeId,
-    /// The item.
-    pub data: RuntimeData,
+    /// The port of that node, where connections name one.
+    pub port: Option<String>,
+    /// Whether the stage keeps it until it is stopped, so that what it has sent can be given again to
+    /// a reader that is started again.
+    pub kept: bool,
 }
 
 /// How items get from outside into a stage. They are taken once the stage is started.
 pub struct Feed {
-    pub(crate) items: mpsc::Receiver<RuntimeData>,
+    pub(crate) items: mpsc::Receiver<(Option<Destination>, RuntimeData)>,
     pub(crate) destinations: Vec<Destination>,
 }
 
-/// The outside end of a [`Feed`]. Dropping it ends the feed.
+/// The outside end of a [`Feed`]. Dropping the last clone ends the feed.
+#[derive(Clone)]
 pub struct FeedSender {
-    items: Option<mpsc::Sender<RuntimeData>>,
+    items: Option<mpsc::Sender<(Option<Destination>, RuntimeData)>>,
     ringer: Ringer,
 }
 
@@ -94,13 +110,17 @@ impl Feed {
 }
 
 impl FeedSender {
-    /// Gives the stage an item, waiting for room; gives it back if the stage has ended.
+    /// Gives the stage an item, waiting for room: to one place, or to all where none is named.
     ///
     /// # Errors
     /// The item, if the stage has ended.
-    pub async fn send(&self, data: RuntimeData) -> Result<(), RuntimeData> {
+    pub async fn send(
+        &self,
+        to: Option<Destination>,
+        data: RuntimeData,
+    ) -> Result<(), RuntimeData> {
         let items = self.items.as_ref().expect("the sender is taken only by drop");
-        items.send(data).await.map_err(|rejected| rejected.0)?;
+        items.send((to, data)).await.map_err(|rejected| rejected.0.1)?;
         self.ringer.ring();
         Ok(())
     }
@@ -119,6 +139,8 @@ pub struct Stage {
     pub name: String,
     /// The nodes, each after those whose items it gets.
     pub nodes: Vec<StageNode>,
+    /// The ways by which items come to them.
+    pub inlets: Vec<Inlet>,
     /// The connections among them.
     pub calls: Vec<Call>,
     /// The channels read.
@@ -128,9 +150,11 @@ pub struct Stage {
     /// The nodes whose items leave the pipeline, by their place.
     pub outputs: Vec<usize>,
     /// Where items that leave the pipeline go.
-    pub output: mpsc::Sender<Output>,
+    pub output: Outlet,
     /// Items from outside.
     pub feed: Option<Feed>,
+    /// Items of an older epoch are dropped; shared by all stages of a session.
+    pub epoch: Arc<AtomicU32>,
     /// What the thread waits on; all its ports have it too.
     pub bell: Arc<Doorbell>,
 }

@@ -1,66 +1,43 @@
 //! The worker's side: what runs inside a worker process, around the node.
 //!
 //! Main type: [`WorkerRuntime`]. It connects to the session, gives the node its items and sends on
-//! what the node makes. It does not know Python; the wheel's worker loop calls it, without holding
-//! the interpreter's lock wherever it waits.
+//! what the node makes. It decides what happens when the node fails, and keeps account of what is done,
+//! so that a worker that follows this one can go on where it ended. It does not know Python; the
+//! wheel's worker loop calls it, without holding the interpreter's lock wherever it waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+mod control;
+mod error;
+mod output;
+mod watchdog;
 
-use rm_core::{DataHeader, MessageKind, RuntimeData, SessionId};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rm_core::{ChannelId, MessageKind, NodeId, RuntimeData, SessionId, WireHeader};
 use rm_ipc::{
-    ChannelError, Doorbell, Latencies, LoanError, Namespace, NamespaceError, PublishError,
-    Publisher, ReceiveError, Ringer, SampleMut, SampleMutUninit, SharedMemoryChannel, Subscriber,
-    WakeError,
+    ChannelError, Doorbell, Namespace, Publisher, ReceiveError, SharedMemoryChannel, Subscriber,
 };
-use rm_process::child::{self, ChildError, ChildHandle, Responder, blocking};
-use rm_process::{ConnectionError, PythonExecutionError, WorkPage};
+use rm_process::WorkPage;
+use rm_process::child::{self, ChildHandle, Responder, blocking};
+use zerocopy::IntoBytes;
 
+pub use self::control::ParamsChange;
+pub(crate) use self::control::lock;
+use self::control::{Controls, listen};
+pub use self::error::WorkerRuntimeError;
+pub(crate) use self::watchdog::Watchdog;
 use crate::metrics::InputReport;
-use crate::protocol::{WorkerConfig, WorkerEvent, WorkerFailure};
-
-/// Why a worker cannot work.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerRuntimeError {
-    /// It has no session to work for.
-    #[error("no session to work for")]
-    Child(#[from] ChildError),
-    /// The session cannot be spoken to.
-    #[error("control channel failed")]
-    Control(#[from] ConnectionError),
-    /// What the session said cannot be read, or what this process says cannot be sent.
-    #[error("session and worker do not understand each other")]
-    Call(#[from] PythonExecutionError),
-    /// The session ended before it said what to do.
-    #[error("the session ended before it configured this worker")]
-    NotConfigured,
-    /// The session's shared memory cannot be opened.
-    #[error("cannot open the session's shared memory")]
-    Namespace(#[from] NamespaceError),
-    /// The worker cannot be woken.
-    #[error(transparent)]
-    Wake(#[from] WakeError),
-    /// A channel cannot be joined.
-    #[error("cannot join a channel")]
-    Channel(#[from] ChannelError),
-    /// An item cannot be received.
-    #[error("cannot receive an item")]
-    Receive(#[from] ReceiveError),
-    /// An item cannot be sent.
-    #[error("cannot send an item")]
-    Publish(#[from] PublishError),
-    /// The worker's own thread cannot be started.
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
-}
+use crate::policy::{Admission, ItemGuard, Verdict};
+use crate::protocol::{
+    FailedIn, ItemFailure, ItemPlace, WorkerConfig, WorkerEvent, WorkerFailure, WorkerRequest,
+};
+use crate::repeats::Repeats;
 
 /// What a worker is to do next.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made once an item and taken apart at once")]
 pub enum Next {
-    /// To process an item.
+    /// To process an item, and to say by [`done`](WorkerRuntime::done) or
+    /// [`failed`](WorkerRuntime::failed) what came of it.
     Item {
         /// The item.
         data: RuntimeData,
@@ -68,35 +45,101 @@ pub enum Next {
         index: u64,
         /// Which of the configured inputs it came by.
         input: usize,
+        /// The port of the node that it is for, by its place in
+        /// [`WorkerInput::ports`](crate::WorkerInput::ports).
+        port: usize,
     },
+    /// To take new values of parameters, or to refuse them.
+    SetParams(ParamsChange),
+    /// To drop what the node holds back.
+    Flush,
     /// To finish: nothing more will come.
     End,
     /// To end at once: the session is over.
     Stop,
 }
 
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Give the node the same item again. The time to wait has passed.
+    Retry,
+    /// Go on with the next item.
+    Next,
+    /// Say so by [`fail`](WorkerRuntime::fail), and end.
+    Fail,
+}
+
 struct Input {
     subscriber: Subscriber,
     open: bool,
+    repeats: Repeats,
+    /// Whether the channel is told what is done, because it keeps the rest for a follower.
+    seated: bool,
+    /// The last message of the stream, to be told done when everything is.
+    end: Option<u64>,
 }
+
+struct Output {
+    port: Option<String>,
+    publisher: Publisher,
+}
+
+/// The item in work.
+struct Work {
+    place: ItemPlace,
+    index: u64,
+    epoch: u32,
+    correlation_id: u64,
+    timestamp: SystemTime,
+    /// Tries of it so far.
+    tries: u32,
+    /// Things made of it in this try, and in all.
+    made: u32,
+    sent: u32,
+    /// What was made of it before, for other ports.
+    base: u32,
+}
+
+impl Work {
+    /// What is made after the last item.
+    fn finish(epoch: u32) -> Self {
+        let place = ItemPlace { input: 0, sequence: u64::MAX };
+        Self {
+            place,
+            index: 0,
+            epoch,
+            correlation_id: 0,
+            timestamp: UNIX_EPOCH,
+            tries: 1,
+            made: 0,
+            sent: 0,
+            base: 0,
+        }
+    }
+}
+
+/// The answer to the session's call; `None` once it is complete.
+type Events = Arc<Mutex<Option<Responder<WorkerEvent>>>>;
 
 /// What a worker works with. All of its ports are joined when it exists.
 pub struct WorkerRuntime {
     config: WorkerConfig,
     own: ChildHandle,
-    /// The answer to the session's call; `None` once it is given.
-    events: Option<Responder<WorkerEvent>>,
-    stop: Arc<AtomicBool>,
+    events: Events,
+    controls: Arc<Controls>,
+    guard: ItemGuard,
+    watchdog: Option<Watchdog>,
     bell: Arc<Doorbell>,
     inputs: Vec<Input>,
     /// Where the search for the next item begins, so that no input starves another.
     turn: usize,
-    publisher: Option<Publisher>,
-    /// Whether an item has been given that is not done.
-    is_at_work: bool,
-    items_in: u64,
-    items_out: u64,
-    time: Latencies,
+    /// An item that is for further ports, and the next of them.
+    again: Option<(RuntimeData, usize)>,
+    outputs: Vec<Output>,
+    work: Option<Work>,
+    /// The epoch of which the node knows.
+    epoch: u32,
     // Dropped last: everything above lives in it.
     _namespace: Namespace,
 }
@@ -109,34 +152,55 @@ impl WorkerRuntime {
     /// [`WorkerRuntimeError`]: `Child` if this process was not started by a session.
     pub fn connect() -> Result<Self, WorkerRuntimeError> {
         child::die_with_parent()?;
-        let mut requests = blocking::connect::<WorkerConfig>()?;
+        let mut requests = blocking::connect::<WorkerRequest>()?;
         let own = requests.handle().clone();
         let request = requests.next().ok_or(WorkerRuntimeError::NotConfigured)?;
-        let config = request.message()?;
-        let events = Some(request.into_responder());
+        let WorkerRequest::Serve(config) = request.message()? else {
+            return Err(WorkerRuntimeError::NotServed);
+        };
+        let events: Events = Arc::new(Mutex::new(Some(request.into_responder())));
         let namespace = Namespace::open(&config.namespace)?;
         let bell = Arc::new(Doorbell::create(&namespace)?);
-        let subscribe = |channel| SharedMemoryChannel::open(&namespace, channel)?.subscriber(&bell);
-        let inputs = config.inputs.iter().map(|input| subscribe(&input.channel));
-        let inputs = inputs.map(|subscriber| Ok(Input { subscriber: subscriber?, open: true }));
-        let inputs = inputs.collect::<Result<_, ChannelError>>()?;
-        let publish = |channel| SharedMemoryChannel::open(&namespace, channel)?.publisher(&bell);
-        let publisher = config.output.as_ref().map(publish).transpose()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        listen(requests, stop.clone(), bell.ringer()).map_err(WorkerRuntimeError::Thread)?;
+        let open = |channel: &ChannelId| SharedMemoryChannel::open(&namespace, channel);
+        let join = |input: &crate::WorkerInput| {
+            let channel = open(&input.channel)?;
+            let subscriber = match input.seat {
+                Some(seat) => channel.subscriber_at(&bell, seat)?,
+                None => channel.subscriber(&bell)?,
+            };
+            let seated = input.seat.is_some();
+            Ok(Input { subscriber, open: true, repeats: Repeats::default(), seated, end: None })
+        };
+        let inputs = config.inputs.iter().map(join).collect::<Result<_, ChannelError>>()?;
+        let outputs = config.outputs.iter().map(|output| {
+            let publisher = open(&output.channel)?.publisher(&bell)?;
+            Ok(Output { port: output.port.clone(), publisher })
+        });
+        let outputs = outputs.collect::<Result<_, ChannelError>>()?;
+        let controls = Arc::new(Controls::new(config.epoch));
+        listen(requests, Arc::clone(&controls), bell.ringer())
+            .map_err(WorkerRuntimeError::Thread)?;
+        let watchdog = match config.policy.timeout {
+            Some(timeout) => {
+                let tell = overdue(&own, &events, timeout);
+                Some(Watchdog::start(timeout, tell).map_err(WorkerRuntimeError::Thread)?)
+            }
+            None => None,
+        };
         Ok(Self {
+            guard: ItemGuard::new(config.policy),
+            epoch: config.epoch,
             config,
             own,
             events,
-            stop,
+            controls,
+            watchdog,
             bell,
             inputs,
             turn: 0,
-            publisher,
-            is_at_work: false,
-            items_in: 0,
-            items_out: 0,
-            time: Latencies::new(),
+            again: None,
+            outputs,
+            work: None,
             _namespace: namespace,
         })
     }
@@ -156,6 +220,7 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Control`] if the session is gone.
     pub fn ready(&self) -> Result<(), WorkerRuntimeError> {
+        lock(&self.controls.meter).start();
         Ok(self.own.ready()?)
     }
 
@@ -164,90 +229,282 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Receive`] for an item that is not valid.
     pub fn next_step(&mut self) -> Result<Next, WorkerRuntimeError> {
-        if self.is_at_work {
-            self.work().end();
-            self.is_at_work = false;
-        }
         loop {
-            if self.stop.load(Ordering::Acquire) {
+            if self.controls.is_over() {
                 return Ok(Next::Stop);
             }
+            if let Some(change) = self.controls.next_params() {
+                return Ok(Next::SetParams(change));
+            }
+            let epoch = self.controls.epoch();
+            if epoch != self.epoch {
+                self.epoch = epoch;
+                return Ok(Next::Flush);
+            }
+            if let Some((data, port)) = self.again.take() {
+                return Ok(self.give(data, port));
+            }
             let count = self.inputs.len();
-            for input in (0..count).map(|offset| (self.turn + offset) % count) {
-                if !self.inputs[input].open {
-                    continue;
-                }
-                let data = match self.inputs[input].subscriber.try_recv() {
-                    Ok(Some(data)) => data,
-                    Ok(None) => continue,
-                    // Streams end by a message; a channel that just closes was taken away.
-                    Err(ReceiveError::ChannelClosed) => {
-                        self.wait_for_stop();
-                        return Ok(Next::Stop);
-                    }
-                    Err(error) => return Err(error.into()),
-                };
-                if data.header().kind == MessageKind::EndOfStream {
-                    self.inputs[input].open = false;
-                    continue;
-                }
-                let index = self.items_in;
-                self.items_in += 1;
+            let mut nothing_came = true;
+            let turn = self.turn;
+            for input in (0..count).map(|offset| (turn + offset) % count) {
+                let Some(data) = self.receive(input)? else { continue };
+                nothing_came = false;
                 self.turn = input + 1;
-                self.work().begin(index);
-                self.is_at_work = true;
-                return Ok(Next::Item { data, index, input });
+                if let Some(data) = self.admit(input, data)? {
+                    return Ok(self.give(data, 0));
+                }
+            }
+            if !nothing_came {
+                continue;
             }
             if self.inputs.iter().all(|input| !input.open) {
+                self.work = Some(Work::finish(self.epoch));
                 return Ok(Next::End);
             }
-            let inputs = &self.inputs;
+            let (controls, inputs) = (&self.controls, &self.inputs);
             let ready = || {
-                self.stop.load(Ordering::Acquire)
+                controls.is_ready()
+                    || controls.epoch() != epoch
                     || inputs.iter().any(|input| input.open && input.subscriber.is_ready())
             };
             self.bell.wait(ready, None);
         }
     }
 
-    /// Lends memory for an item that the node is about to make; `None` if nobody takes its items.
-    ///
-    /// # Errors
-    /// [`LoanError`] if there is no room for it.
-    pub fn loan(&self, len: usize) -> Option<Result<SampleMutUninit, LoanError>> {
-        self.publisher.as_ref().map(|publisher| publisher.loan_uninit(len))
-    }
-
-    /// Sends an item that was made in lent memory. Waits for room.
-    ///
-    /// # Errors
-    /// [`WorkerRuntimeError::Publish`]; `ChannelClosed` there means that the session is over.
-    pub fn send(&mut self, sample: SampleMut) -> Result<(), WorkerRuntimeError> {
-        sample.send().map_err(PublishError::from)?;
-        self.items_out += 1;
-        Ok(())
-    }
-
-    /// Copies an item into the channel and sends it. Waits for room.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn publish(&mut self, data: &RuntimeData) -> Result<(), WorkerRuntimeError> {
-        if let Some(publisher) = &self.publisher {
-            publisher.publish(data)?;
+    fn receive(&mut self, input: usize) -> Result<Option<RuntimeData>, WorkerRuntimeError> {
+        let input = &mut self.inputs[input];
+        if !input.open {
+            return Ok(None);
         }
-        self.items_out += 1;
+        match input.subscriber.try_recv() {
+            Ok(received) => Ok(received),
+            // Streams end by a message; a channel that just closes was taken away.
+            Err(ReceiveError::ChannelClosed) => {
+                self.wait_for_stop();
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the item if the node is to have it; otherwise it is dealt with here.
+    fn admit(
+        &mut self,
+        number: usize,
+        data: RuntimeData,
+    ) -> Result<Option<RuntimeData>, WorkerRuntimeError> {
+        let header = data.header();
+        let (kind, sequence, epoch) = (header.kind, header.sequence, header.epoch);
+        let place = ItemPlace { input: u16::try_from(number).unwrap_or(u16::MAX), sequence };
+        let input = &mut self.inputs[number];
+        let mut meter = lock(&self.controls.meter);
+        let counts = &mut meter.counts;
+        match kind {
+            MessageKind::Data => {}
+            MessageKind::EndOfStream => {
+                input.open = false;
+                input.end = Some(sequence);
+                return Ok(None);
+            }
+            _ => {
+                drop(meter);
+                self.acknowledge(place);
+                return Ok(None);
+            }
+        }
+        if epoch < self.controls.epoch() {
+            counts.flushed += 1;
+            drop(meter);
+            self.acknowledge(place);
+            return Ok(None);
+        }
+        if input.repeats.has_come(header.origin) {
+            counts.repeated += 1;
+            drop(meter);
+            self.acknowledge(place);
+            return Ok(None);
+        }
+        let index = counts.items_in;
+        counts.items_in += 1;
+        drop(meter);
+        let (correlation_id, timestamp) = (header.correlation_id, header.timestamp);
+        self.work = Some(Work {
+            place,
+            index,
+            epoch,
+            correlation_id,
+            timestamp,
+            tries: 0,
+            made: 0,
+            sent: 0,
+            base: 0,
+        });
+        if self.config.set_aside.contains(&place) {
+            self.set_aside(place, index, &data)?;
+            return Ok(None);
+        }
+        if let Admission::Reject { failures } = self.guard.admit(Instant::now()) {
+            let message = format!("not tried: the node has failed on {failures} items in a row");
+            let failure = WorkerFailure {
+                during: FailedIn::Process,
+                item: Some(index),
+                error_type: "CircuitOpen".to_owned(),
+                message,
+                traceback: String::new(),
+            };
+            self.skip(failure)?;
+            return Ok(None);
+        }
+        Ok(Some(data))
+    }
+
+    /// Notes that the node is given an item, and tells it to whom it may concern.
+    fn give(&mut self, data: RuntimeData, port: usize) -> Next {
+        let ports = &self.config.inputs[self.work().place.input as usize].ports;
+        if port + 1 < ports.len() {
+            self.again = Some((data.clone(), port + 1));
+        }
+        let work = self.work.as_mut().expect("an item is in work");
+        (work.tries, work.base) = (0, work.made);
+        self.begin_try();
+        let work = self.work();
+        Next::Item { data, index: work.index, input: work.place.input.into(), port }
+    }
+
+    fn begin_try(&mut self) {
+        let work = self.work.as_mut().expect("an item is in work");
+        work.tries += 1;
+        let (index, place) = (work.index, work.place);
+        self.page().begin_at(index, place.code());
+        self.watch(Some(index));
+    }
+
+    fn watch(&self, item: Option<u64>) {
+        match (&self.watchdog, item) {
+            (Some(watchdog), Some(item)) => watchdog.begin(item),
+            (Some(watchdog), None) => watchdog.end(),
+            (None, _) => {}
+        }
+    }
+
+    fn work(&self) -> &Work {
+        self.work.as_ref().expect("an item is in work")
+    }
+
+    /// Says that the node is done with the item in work, and that everything it made of it is sent.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn done(&mut self) -> Result<(), WorkerRuntimeError> {
+        self.guard.succeeded();
+        self.close_item(None)
+    }
+
+    /// Says that the node has failed on the item in work, and learns what to do. `transient` says that
+    /// the same work may succeed later. Waits before a retry.
+    ///
+    /// # Errors
+    /// [`WorkerRuntimeError::Control`] if the session is gone.
+    pub fn failed(
+        &mut self,
+        failure: &WorkerFailure,
+        transient: bool,
+    ) -> Result<Decision, WorkerRuntimeError> {
+        self.watch(None);
+        lock(&self.controls.meter).counts.errors += 1;
+        let verdict = self.guard.failed(transient, Instant::now());
+        if let Verdict::Retry { delay, .. } = verdict {
+            let deadline = Instant::now().checked_add(delay);
+            let controls = &self.controls;
+            let stale = self.work().epoch;
+            let is_over = || controls.is_over() || controls.epoch() > stale;
+            if self.bell.wait(is_over, deadline) {
+                // Nobody wants the item any more.
+                self.close_item(None)?;
+                return Ok(Decision::Next);
+            }
+            lock(&self.controls.meter).counts.retries += 1;
+            let work = self.work.as_mut().expect("an item is in work");
+            work.made = work.base;
+            self.begin_try();
+            return Ok(Decision::Retry);
+        }
+        if self.config.replies {
+            self.close_item(Some(failure))?;
+            return Ok(Decision::Next);
+        }
+        if verdict == Verdict::Fail {
+            return Ok(Decision::Fail);
+        }
+        self.skip(failure.clone())?;
+        Ok(Decision::Next)
+    }
+
+    /// Leaves the item in work out, and reports it.
+    fn skip(&mut self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
+        lock(&self.controls.meter).counts.skipped += 1;
+        if self.config.replies {
+            return self.close_item(Some(&failure));
+        }
+        let work = self.work();
+        let (item, sequence, tries) = (work.index, work.place.sequence, work.tries);
+        let node = self.config.node_id.clone();
+        self.tell(&WorkerEvent::Skipped(ItemFailure { node, item, sequence, tries, failure }))?;
+        self.close_item(None)
+    }
+
+    fn set_aside(
+        &mut self,
+        place: ItemPlace,
+        item: u64,
+        data: &RuntimeData,
+    ) -> Result<(), WorkerRuntimeError> {
+        let header = WireHeader::encode(data.header())?.as_bytes().to_vec().into();
+        let payload = data.payload().to_vec().into();
+        self.tell(&WorkerEvent::SetAside { place, item, header, payload })?;
+        self.close_item(None)
+    }
+
+    /// Ends the work on an item: everything that was made of it has been sent.
+    fn close_item(&mut self, failure: Option<&WorkerFailure>) -> Result<(), WorkerRuntimeError> {
+        if self.again.is_some() && failure.is_none() {
+            // It is for further ports.
+            self.watch(None);
+            return Ok(());
+        }
+        self.again = None;
+        if self.config.replies
+            && let Some(work) = &self.work
+        {
+            let (kind, end) = match failure {
+                None => (MessageKind::ItemEnd, RuntimeData::end_of_stream()),
+                Some(failure) => {
+                    let json = serde_json::to_string(failure).unwrap_or_default();
+                    let text = RuntimeData::error(json);
+                    (MessageKind::Error, text.unwrap_or_else(|_| RuntimeData::end_of_stream()))
+                }
+            };
+            let end = end.with_kind(kind).with_correlation(work.correlation_id);
+            // A later time would be the earliest that what is made of the next item can have.
+            let end = end.with_timestamp(work.timestamp);
+            for output in &self.outputs {
+                output.publisher.publish(&end)?;
+            }
+        }
+        self.watch(None);
+        self.page().end();
+        if let Some(work) = self.work.take() {
+            self.acknowledge(work.place);
+        }
         Ok(())
     }
 
-    /// The header of an item that is made from another one, or from none.
-    pub fn stamp(&self, header: &mut DataHeader, made_from: Option<&DataHeader>) {
-        header.session_id = Some(self.session_id().clone());
-        if let Some(input) = made_from {
-            header.timestamp = input.timestamp;
-            header.deadline = input.deadline;
-            header.correlation_id = input.correlation_id;
-            header.trace = input.trace;
+    /// Says that an item need not be given again.
+    fn acknowledge(&mut self, place: ItemPlace) {
+        let input = &mut self.inputs[usize::from(place.input)];
+        if input.seated {
+            input.subscriber.acknowledge(place.sequence);
         }
     }
 
@@ -256,22 +513,35 @@ impl WorkerRuntime {
         &self.config.session_id
     }
 
-    /// Notes how long the node's work on one item took.
-    pub fn record(&mut self, took: Duration) {
-        self.time.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    /// The node that the items of an input come from, and the port that they are for.
+    pub fn site(&self, input: usize, port: usize) -> (Option<&NodeId>, Option<&str>) {
+        let input = &self.config.inputs[input];
+        (input.from.as_ref(), input.ports.get(port).and_then(Option::as_deref))
     }
 
-    /// Ends the output stream and reports what was done.
+    /// Notes how long the node's work on one item took.
+    pub fn record(&mut self, took: Duration) {
+        lock(&self.controls.meter).record(took);
+    }
+
+    /// Ends the output streams and reports what was done.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn finish(&mut self) -> Result<(), WorkerRuntimeError> {
-        if let Some(publisher) = &self.publisher {
-            publisher.publish(&RuntimeData::end_of_stream())?;
+        self.work = None;
+        for output in &self.outputs {
+            output.publisher.publish(&RuntimeData::end_of_stream())?;
         }
         let inputs = self.inputs.iter().map(|input| InputReport::of(&input.subscriber)).collect();
-        let (items_in, items_out, time) = (self.items_in, self.items_out, self.time.summary());
-        self.tell(WorkerEvent::Finished { items_in, items_out, time, inputs })
+        let node = lock(&self.controls.meter).statistics();
+        self.tell_last(&WorkerEvent::Finished { node, inputs })?;
+        for input in &mut self.inputs {
+            if let Some(end) = input.end.filter(|_| input.seated) {
+                input.subscriber.acknowledge(end);
+            }
+        }
+        Ok(())
     }
 
     /// Reports that the node has failed.
@@ -279,42 +549,49 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Control`] if the session is gone.
     pub fn fail(&mut self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
-        self.tell(WorkerEvent::Failed(failure))
+        self.tell_last(&WorkerEvent::Failed(failure))
     }
 
-    /// Gives the one answer to the session's call, and waits until it is on its way: the process may
+    fn tell(&self, event: &WorkerEvent) -> Result<(), WorkerRuntimeError> {
+        if let Some(events) = &mut *lock(&self.events) {
+            self.own.block_on(events.send(event))?;
+        }
+        Ok(())
+    }
+
+    /// Completes the answer to the session's call, and waits until it is on its way: the process may
     /// end next.
-    fn tell(&mut self, event: WorkerEvent) -> Result<(), WorkerRuntimeError> {
-        if let Some(events) = self.events.take() {
-            events.reply(&event)?;
+    fn tell_last(&self, event: &WorkerEvent) -> Result<(), WorkerRuntimeError> {
+        if let Some(events) = lock(&self.events).take() {
+            events.reply(event)?;
         }
         Ok(self.own.block_on(self.own.flushed())?)
     }
 
-    fn work(&self) -> &WorkPage {
+    fn page(&self) -> &WorkPage {
         self.own.work().expect("workers are started by their session")
     }
 
     /// Waits until the session lets this worker go. Until then its memory stays readable.
     pub fn wait_for_stop(&self) {
-        self.bell.wait(|| self.stop.load(Ordering::Acquire), None);
+        self.bell.wait(|| self.controls.is_over(), None);
     }
 }
 
-/// Starts the thread that hears the session's word to stop, also while the node computes.
-fn listen(
-    mut requests: blocking::Requests<WorkerConfig>,
-    stop: Arc<AtomicBool>,
-    ringer: Ringer,
-) -> std::io::Result<()> {
-    let run = move || {
-        // Nothing is to come any more: the word to end, the end of the session and a second call all
-        // mean the same.
-        let _ = requests.next();
-        stop.store(true, Ordering::Release);
-        ringer.ring();
-        // The node may still call back, and what it did is still to be told.
-        std::mem::forget(requests);
-    };
-    std::thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
+/// What ends a process that is at one item for too long: the session is told, and the abort shows where
+/// each thread is.
+fn overdue(
+    own: &ChildHandle,
+    events: &Events,
+    timeout: Duration,
+) -> impl FnOnce(u64) + Send + 'static {
+    let (own, events) = (own.clone(), Arc::clone(events));
+    move |item| {
+        if let Some(events) = &mut *lock(&events) {
+            // A session that is gone needs no word.
+            let _ = own.block_on(events.send(&WorkerEvent::TimedOut { item, timeout }));
+            let _ = own.block_on(own.flushed());
+        }
+        std::process::abort();
+    }
 }

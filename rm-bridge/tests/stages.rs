@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rm_bridge::{
-    Call, ChannelOptions, DataPlane, Destination, Doorbell, Feed, FeedSender, Output, Publication,
-    Stage, StageError, StageEvent, StageNode, Subscription, spawn_stage,
+    Call, ChannelOptions, DataPlane, Destination, Doorbell, Feed, FeedSender, Inlet, ItemPolicy,
+    Outlet, Outputs, Publication, Stage, StageError, StageEvent, StageNode, Subscription, outlet,
+    spawn_stage,
 };
 use rm_core::{ChannelId, Node, NodeError, NodeId, RuntimeData};
 use tokio::sync::mpsc;
@@ -34,19 +35,26 @@ fn node(mark: &'static str) -> StageNode {
         id: id(if mark.is_empty() { "same" } else { mark }),
         node: Box::new(Mark(mark)),
         source: false,
+        policy: ItemPolicy::default(),
     }
 }
 
-fn stage(name: &str, bell: Arc<Doorbell>, output: mpsc::Sender<Output>) -> Stage {
+fn inlet(node: usize, from: Option<&str>) -> Inlet {
+    Inlet { node, from: from.map(id), port: None }
+}
+
+fn stage(name: &str, bell: Arc<Doorbell>, output: Outlet) -> Stage {
     Stage {
         name: name.to_owned(),
         nodes: Vec::new(),
+        inlets: Vec::new(),
         calls: Vec::new(),
         subscriptions: Vec::new(),
         publications: Vec::new(),
         outputs: Vec::new(),
         output,
         feed: None,
+        epoch: Arc::default(),
         bell,
     }
 }
@@ -57,7 +65,7 @@ struct Pair {
     first: Stage,
     second: Stage,
     feed: FeedSender,
-    output: mpsc::Receiver<Output>,
+    output: Outputs,
 }
 
 fn pair() -> Pair {
@@ -65,16 +73,18 @@ fn pair() -> Pair {
     let channel = ChannelId::new("b").expect("a short name");
     let options = ChannelOptions { depth: 2, loopback: true, ..ChannelOptions::default() };
     plane.add_channel(&channel, options).expect("a channel");
-    let (sender, output) = mpsc::channel(4);
+    let (sender, output) = outlet(4);
     let bells = [(); 2].map(|()| plane.doorbell().expect("a doorbell"));
     let [mut first, mut second] = bells.map(|bell| stage("pair", bell, sender.clone()));
     first.nodes = vec![node("a"), node("b")];
-    first.calls = vec![Call { from: 0, to: 1 }];
+    first.inlets = vec![inlet(0, None), inlet(1, Some("a"))];
+    first.calls = vec![Call { from: 0, port: None, to: 1 }];
     let publisher = plane.publisher(0, &first.bell).expect("a publisher");
-    first.publications = vec![Publication { publisher, node: Some(1) }];
+    first.publications = vec![Publication { publisher, node: Some(1), port: None, kept: false }];
     let (feed, inside) = Feed::new(2, vec![Destination::Node(0)], &first.bell);
     first.feed = Some(inside);
     second.nodes = vec![node("c")];
+    second.inlets = vec![inlet(0, Some("b"))];
     let subscriber = plane.subscribe(0, &second.bell).expect("a subscriber");
     let destinations = vec![Destination::Node(0)];
     second.subscriptions = vec![Subscription { subscriber, destinations }];
@@ -82,7 +92,7 @@ fn pair() -> Pair {
     Pair { plane, first, second, feed, output }
 }
 
-fn start<K: Clone + Send + 'static>(
+fn start<K: Clone + Send + Sync + 'static>(
     stage: Stage,
     key: K,
     events: &mpsc::UnboundedSender<(K, StageEvent)>,
@@ -98,12 +108,12 @@ fn text(text: &str) -> RuntimeData {
 
 #[tokio::test]
 async fn items_pass_two_stages_in_order_and_each_connection_is_counted() {
-    let Pair { plane, first, second, feed, mut output } = pair();
+    let Pair { plane, first, second, feed, output } = pair();
     let (sender, mut events) = mpsc::unbounded_channel();
     let handles = [first, second].map(|stage| start(stage, (), &sender));
     let feeds = async {
         for number in 0..100 {
-            feed.send(text(&number.to_string())).await.expect("the stage runs");
+            feed.send(None, text(&number.to_string())).await.expect("the stage runs");
         }
         drop(feed);
     };
@@ -121,12 +131,15 @@ async fn items_pass_two_stages_in_order_and_each_connection_is_counted() {
         match events.recv().await.expect("the threads report").1 {
             StageEvent::Finished { nodes, calls, inputs } => {
                 finished += 1;
-                assert!(nodes.iter().all(|node| (node.items_in, node.items_out) == (100, 100)));
+                let counts = nodes.iter().map(|node| &node.statistics);
+                let counts: Vec<_> = counts.map(|node| (node.items_in, node.items_out)).collect();
+                assert!(counts.iter().all(|counts| *counts == (100, 100)), "{counts:?}");
                 assert!(calls.iter().all(|call| (call.messages, call.copied_bytes) == (100, 0)));
                 assert!(inputs.iter().all(|input| (input.messages, input.missed) == (100, 0)));
                 assert_eq!(calls.len() + inputs.len(), 1);
             }
             StageEvent::Failed(error) => panic!("{error}"),
+            StageEvent::Skipped(failure) => panic!("{failure:?}"),
             StageEvent::Ready { .. } => {}
         }
     }
@@ -140,7 +153,7 @@ async fn a_failing_node_is_told_before_those_who_only_see_its_channel_go() {
     let Pair { plane: _plane, first, second, feed, output: _output } = pair();
     let (sender, mut events) = mpsc::unbounded_channel();
     let handles = [first, second].map(|stage| start(stage, (), &sender));
-    feed.send(text("bad")).await.expect("the stage runs");
+    feed.send(None, text("bad")).await.expect("the stage runs");
     let mut failures = Vec::new();
     while failures.len() < 2 {
         if let StageEvent::Failed(error) = events.recv().await.expect("the threads report").1 {
@@ -159,7 +172,7 @@ async fn stop_ends_a_stage_that_waits_for_room_and_one_that_waits_for_items() {
     // Nobody reads the channel of depth 2: the first stage comes to wait for room.
     let unread = second;
     let waits = start(first, "room", &sender);
-    let fill = async { while feed.send(text("x")).await.is_ok() {} };
+    let fill = async { while feed.send(None, text("x")).await.is_ok() {} };
     assert!(tokio::time::timeout(Duration::from_millis(200), fill).await.is_err());
     plane.close();
     waits.stop();
@@ -181,16 +194,17 @@ async fn stop_ends_a_stage_that_waits_for_room_and_one_that_waits_for_items() {
 #[tokio::test]
 async fn nothing_is_taken_from_outside_before_the_start_and_a_deep_chain_is_no_overflow() {
     let plane = DataPlane::create().expect("shared memory");
-    let (sender, mut output) = mpsc::channel(4);
+    let (sender, output) = outlet(4);
     let mut deep = stage("deep", plane.doorbell().expect("a doorbell"), sender);
     deep.nodes = (0..2_000).map(|_| node("")).collect();
-    deep.calls = (1..2_000).map(|to| Call { from: to - 1, to }).collect();
+    deep.calls = (1..2_000).map(|to| Call { from: to - 1, port: None, to }).collect();
+    deep.inlets = (0..2_000).map(|place| inlet(place, (place > 0).then_some("same"))).collect();
     deep.outputs = vec![1_999];
     let (feed, inside) = Feed::new(1, vec![Destination::Node(0)], &deep.bell);
     deep.feed = Some(inside);
     let (sender, _events) = mpsc::unbounded_channel();
     let handle = spawn_stage(deep, (), sender).expect("a thread");
-    feed.send(text("x")).await.expect("the stage runs");
+    feed.send(None, text("x")).await.expect("the stage runs");
     let early = tokio::time::timeout(Duration::from_millis(50), output.recv()).await;
     assert!(early.is_err(), "{early:?}");
     handle.start();

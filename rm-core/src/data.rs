@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::audio::{AudioFormat, AudioLayout, AudioSample, AudioView};
 use crate::cast::own;
-use crate::header::{DataHeader, DataType, MessageKind};
+use crate::header::{DataHeader, DataType, MessageKind, Origin};
 use crate::id::SessionId;
 use crate::metadata::{DataMetadata, MetadataError};
 use crate::tensor::{TensorElement, TensorType, TensorView};
@@ -304,6 +304,30 @@ impl RuntimeData {
     /// The same item with the time at which its data came into being.
     pub fn with_timestamp(mut self, timestamp: SystemTime) -> Self {
         self.header.timestamp = timestamp;
+        self
+    }
+
+    /// The same item in another epoch.
+    pub fn with_epoch(mut self, epoch: u32) -> Self {
+        self.header.epoch = epoch;
+        self
+    }
+
+    /// The same item, with what it was made from.
+    pub fn with_origin(mut self, origin: Option<Origin>) -> Self {
+        self.header.origin = origin;
+        self
+    }
+
+    /// The same item, tied to a question or its answer; 0 for none.
+    pub fn with_correlation(mut self, correlation_id: u64) -> Self {
+        self.header.correlation_id = correlation_id;
+        self
+    }
+
+    /// The same payload, as a message of another kind.
+    pub fn with_kind(mut self, kind: MessageKind) -> Self {
+        self.header.kind = kind;
         self
     }
 

@@ -26,6 +26,7 @@ mod python {
     import_exception!(remotemedia_runtime.errors, GraphError);
     import_exception!(remotemedia_runtime.errors, InitializationTimeout);
     import_exception!(remotemedia_runtime.errors, InputError);
+    import_exception!(remotemedia_runtime.errors, ItemTimeout);
     import_exception!(remotemedia_runtime.errors, ManifestError);
     import_exception!(remotemedia_runtime.errors, NodeExecutionError);
     import_exception!(remotemedia_runtime.errors, ParentGone);
@@ -99,11 +100,16 @@ fn of_problems(problems: &[Problem], message: String) -> PyErr {
     let any = |kind| problems.iter().any(|problem| problem.kind == kind);
     let is_of_graph = |problem: &Problem| {
         use ProblemKind::{
-            Connection, DanglingConnection, DataType, DuplicateConnection, SelfConnection,
+            Connection, DanglingConnection, DataType, DuplicateConnection, Port, SelfConnection,
         };
         matches!(
             problem.kind,
-            Connection | DanglingConnection | DataType | DuplicateConnection | SelfConnection
+            Connection
+                | DanglingConnection
+                | DataType
+                | DuplicateConnection
+                | Port
+                | SelfConnection
         )
     };
     if any(ProblemKind::UnknownNodeType) {
@@ -130,6 +136,10 @@ fn of_session(error: &SessionError) -> PyErr {
         }
         SessionError::InitTimeout { report, .. } => {
             with_report(python::InitializationTimeout::new_err(message), report)
+        }
+        SessionError::ItemTimeout { report, item, .. } => {
+            let exception = with_report(python::ItemTimeout::new_err(message), report);
+            with(with(exception, "item", *item), "reason", "timeout")
         }
         SessionError::Worker(WorkerError::Start { source, .. }) => {
             let exception = python::ProcessSpawnError::new_err(message);

@@ -2,7 +2,7 @@
 //!
 //! In the order in which data meets them: `functions` and `run` are what Python calls; `convert`,
 //! with `array`, `audio` and `json` below it, turns Python objects into items and back; `worker`
-//! serves a Python node inside its process; `errors` turns every error into an exception. The
+//! serves a Python node, which `node` calls, inside its process; `errors` turns every error into an exception. The
 //! Python half of the wheel (the SDK, the command line, the exceptions) lies under `python/`.
 
 #![deny(unsafe_code)]
@@ -21,6 +21,7 @@ mod functions;
 mod inputs;
 mod json;
 mod mailbox;
+mod node;
 mod python;
 mod run;
 mod signals;

@@ -24,6 +24,24 @@ pub(crate) fn generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     TYPE.import(py, "types", "GeneratorType")
 }
 
+/// `types.CoroutineType`.
+pub(crate) fn coroutine_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    TYPE.import(py, "types", "CoroutineType")
+}
+
+/// `types.AsyncGeneratorType`.
+pub(crate) fn async_generator_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    TYPE.import(py, "types", "AsyncGeneratorType")
+}
+
+/// `remotemedia.Emit`.
+pub(crate) fn emit_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    TYPE.import(py, "remotemedia", "Emit")
+}
+
 /// `numpy.generic`, the type of all NumPy scalars.
 pub(crate) fn numpy_scalar(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();

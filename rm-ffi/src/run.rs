@@ -135,7 +135,10 @@ fn read_manifest(manifest: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<
 /// Returns
 /// -------
 /// dict
-///     ``success`` (True: failures are raised), ``error`` (None), ``metrics`` and ``result``.
+///     ``success``, ``error``, ``metrics`` and ``result``. Failures that end the run are raised. If
+///     items were left out, because a node failed on them whose ``on_error`` is ``"skip"``,
+///     ``success`` is False, ``error`` says how many and why the first, and ``result`` is what the
+///     others gave; otherwise they are True and None.
 ///
 ///     ``result`` is what the output node gives, that is, the node without successors that is no
 ///     sink. If all of its items are JSON (dicts, lists, numbers), it is the list of them, however
@@ -143,9 +146,14 @@ fn read_manifest(manifest: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<
 ///     With several output nodes it is a dict of such results by node id; without any it is None.
 ///
 ///     ``metrics`` has ``total_time_ms``; ``init_time_us`` and ``run_time_us``; ``nodes``, by id, a
-///     dict with ``executor``, ``items_in``, ``items_out`` and ``time``; and the list
-///     ``connections`` of dicts with ``from``, ``to``, ``messages``, ``bytes``, ``copied_bytes``,
-///     ``missed`` and ``latency``. A time is a dict with ``count``, ``median_us`` and ``p99_us``.
+///     dict with ``executor``; ``items_in`` and ``items_out``; ``errors``, failures of which some
+///     may have been tried again, ``retries``, tries after the first, and ``skipped``, items left
+///     out; ``flushed`` and ``repeated``, items dropped because a flush was asked for or because
+///     they had come before; ``time``, of the node's own work per item, and ``busy``, its share of
+///     all time from 0 to 1; and the list ``connections`` of dicts with ``from`` and ``to``,
+///     ``from_port`` and ``to_port`` where the connection names them, ``messages``, ``bytes``,
+///     ``copied_bytes``, ``dropped`` by the queue's policy, ``missed`` and ``latency``. A time is a
+///     dict with ``count``, ``median_us`` and ``p99_us``.
 ///
 /// Raises
 /// ------
@@ -155,6 +163,8 @@ fn read_manifest(manifest: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<
 ///     ``KeyError``; it names a node type that there is not.
 /// NodeExecutionError, PythonError, ProcessCrashError, ProcessSpawnError, InitializationTimeout
 ///     ``RuntimeError``; the run failed.
+/// ItemTimeout
+///     ``TimeoutError`` and a `ProcessCrashError`; a Python node was at one item for too long.
 #[pyfunction]
 pub(crate) fn execute_pipeline<'py>(
     py: Python<'py>,
@@ -277,11 +287,20 @@ fn execute<'py>(
         }
     };
     let dict = PyDict::new(py);
-    dict.set_item("success", true)?;
+    let error = left_out(&report);
+    dict.set_item("success", error.is_none())?;
     dict.set_item("result", result)?;
     dict.set_item("metrics", metrics(py, &report)?)?;
-    dict.set_item("error", py.None())?;
+    dict.set_item("error", error)?;
     Ok(dict)
+}
+
+/// What went wrong in a run that came to its end: nothing, or items that were left out.
+fn left_out(report: &RunReport) -> Option<String> {
+    let first = report.failures.first()?;
+    let skipped = report.nodes.iter().map(|node| node.statistics.skipped);
+    let count = skipped.sum::<u64>().max(1);
+    Some(format!("{count} items were left out; the first: node {} {}", first.node, first.failure))
 }
 
 fn metrics<'py>(py: Python<'py>, report: &RunReport) -> PyResult<Bound<'py, PyDict>> {

@@ -5,15 +5,14 @@
 //! and run in [`serve_worker`](crate::worker::serve_worker).
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use rm_bridge::{FailedIn, WorkerRuntimeError};
 use rm_process::child::{self, blocking};
 
 use crate::callbacks;
 use crate::errors::chain;
-use crate::worker::{PyHooks, describe};
+use crate::node::{Node, describe};
+use crate::worker::PyHooks;
 
 /// Runs one node without channels until the parent lets it go. Returns the exit code.
 ///
@@ -30,12 +29,7 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
 
     let own = requests.handle().clone();
     callbacks::install(py, &own)?;
-    let load = || {
-        let hooks = PyHooks { runtime: None, own: own.clone() };
-        let none = py.None();
-        let arguments = (node_type, PyDict::new(py), node_type, session_id, none, hooks);
-        py.import("remotemedia_runtime.worker")?.call_method1("load_node", arguments)
-    };
+    let hooks = PyHooks { runtime: None, own: own.clone() };
     let failed = |during, error: &PyErr| {
         let failure = describe(py, during, None, error);
         eprintln!("{failure}");
@@ -44,13 +38,13 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
         let _ = py.detach(|| own.failed(message));
         1
     };
-    let node = match load() {
+    let node = match Node::load(py, node_type, "{}", node_type, session_id, None, hooks) {
         Ok(node) => node,
         Err(error) => return Ok(failed(FailedIn::Load, &error)),
     };
-    let code = match node.call_method0(intern!(py, "initialize")) {
+    let code = match node.initialize() {
         Err(error) => failed(FailedIn::Initialize, &error),
-        Ok(_) => {
+        Ok(()) => {
             py.detach(|| {
                 if own.ready().is_ok() {
                     // Whoever calls it is told that nobody answers.
@@ -60,9 +54,7 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
             0
         }
     };
-    if let Err(error) = node.call_method0(intern!(py, "cleanup")) {
-        error.print(py);
-    }
+    node.cleanup();
     py.detach(|| drop(requests));
     Ok(code)
 }

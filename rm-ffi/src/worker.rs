@@ -2,85 +2,35 @@
 //!
 //! Main function: [`serve_worker`], which `python -m remotemedia_runtime.worker` calls on its main
 //! thread and which returns the exit code. Whatever waits does so without the interpreter's lock.
-//! Finding the node's class is Python's work (`remotemedia_runtime.worker.load_node`); the
-//! connection to the session is [`WorkerRuntime`]'s.
+//! How a node is called is [`Node`]'s; the connection to the session, and what becomes of an item on
+//! which the node fails, is [`WorkerRuntime`]'s.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+mod hooks;
+mod send;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use numpy::{PyArrayDescr, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use rm_bridge::{FailedIn, Next, WorkerFailure, WorkerRuntime, WorkerRuntimeError};
-use rm_core::{AudioLayout, DataHeader, DataMetadata, TraceContext};
+use rm_bridge::{Decision, FailedIn, Next, WorkerRuntime, WorkerRuntimeError};
+use rm_core::{DataHeader, NodeId, RuntimeData, TraceContext};
 use rm_ipc::PublishError;
 use rm_process::CallContext;
-use rm_process::child::ChildHandle;
 
-use crate::array;
-use crate::audio::{PyAudio, channels_of, format_of};
 use crate::callbacks::{self, PyCallContext};
 use crate::convert;
-use crate::errors::{MarshalingError, chain};
-use crate::json;
-use crate::python::{generator_type, numpy};
+use crate::errors::chain;
+use crate::node::{Node, describe, ends_process, is_transient};
+use crate::python::generator_type;
+
+pub(crate) use self::hooks::PyHooks;
 
 pub(crate) type Shared = Arc<Mutex<WorkerRuntime>>;
 
 fn lock(runtime: &Shared) -> MutexGuard<'_, WorkerRuntime> {
     runtime.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a node can ask of its worker.
-#[pyclass(frozen, module = "remotemedia_runtime._native", name = "_Hooks")]
-pub(crate) struct PyHooks {
-    /// `None` for a node without channels.
-    pub(crate) runtime: Option<Shared>,
-    pub(crate) own: ChildHandle,
-}
-
-#[pymethods]
-impl PyHooks {
-    fn progress(&self, py: Python<'_>, fraction: f32, message: String) -> PyResult<()> {
-        let sent = py.detach(|| self.own.progress(fraction, message));
-        sent.map_err(|error| PyRuntimeError::new_err(chain(&error)))
-    }
-
-    fn loan<'py>(
-        &self,
-        shape: &Bound<'py, PyAny>,
-        dtype: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = shape.py();
-        let dims = shape.extract::<usize>().map(|len| vec![len]);
-        let dims = dims.or_else(|_| shape.extract::<Vec<usize>>())?;
-        let descr = PyArrayDescr::new(py, dtype)?;
-        let Some(dtype) = array::tensor_type(&descr) else {
-            let message = format!("no loan for elements of type {descr}; expected plain numbers");
-            return Err(MarshalingError::new_err(message));
-        };
-        let len = array::byte_len(&dims, dtype).filter(|_| dims.len() <= DataMetadata::MAX_RANK);
-        let Some(len) = len else {
-            return Err(MarshalingError::new_err(format!("no loan of shape {dims:?}")));
-        };
-        let loan = match self.runtime.as_ref().map(|runtime| runtime.try_lock()) {
-            None => None,
-            Some(Ok(runtime)) => runtime.loan(len),
-            Some(Err(TryLockError::Poisoned(runtime))) => runtime.into_inner().loan(len),
-            Some(Err(TryLockError::WouldBlock)) => {
-                return Err(PyRuntimeError::new_err(
-                    "a loan can be had only while process() or finish() runs",
-                ));
-            }
-        };
-        match loan {
-            Some(Ok(sample)) => Ok(array::lend(py, sample, &dims, dtype)?.into_any()),
-            Some(Err(error)) => Err(PyRuntimeError::new_err(chain(&error))),
-            // Nobody takes what the node makes, so ordinary memory is as good.
-            None => numpy(py)?.call_method1("empty", (shape, descr)),
-        }
-    }
 }
 
 /// Why the loop ended before its end.
@@ -116,6 +66,30 @@ impl Phase {
     }
 }
 
+/// By which ways items can come: what nodes see as their `input`.
+struct Ways {
+    of: Vec<Vec<Py<PyAny>>>,
+    none: Py<PyAny>,
+}
+
+impl Ways {
+    fn new(py: Python<'_>, runtime: &WorkerRuntime) -> PyResult<Self> {
+        let input = py.import("remotemedia")?.getattr("Input")?;
+        let way = |from: Option<&str>, port: Option<&str>| Ok(input.call1((from, port))?.unbind());
+        let of = runtime.config().inputs.iter().map(|input| {
+            let from = input.from.as_ref().map(NodeId::as_str);
+            let none = [None];
+            let ports = if input.ports.is_empty() { &none[..] } else { &input.ports };
+            ports.iter().map(|port| way(from, port.as_deref())).collect()
+        });
+        Ok(Self { of: of.collect::<PyResult<_>>()?, none: way(None, None)? })
+    }
+
+    fn of(&self, input: usize, port: usize) -> &Py<PyAny> {
+        &self.of[input][port]
+    }
+}
+
 struct Worker<'py> {
     py: Python<'py>,
     runtime: Shared,
@@ -145,10 +119,8 @@ pub(crate) fn serve_worker(py: Python<'_>) -> PyResult<u8> {
             1
         }
     };
-    if let Some(node) = node
-        && let Err(error) = node.call_method0(intern!(py, "cleanup"))
-    {
-        error.print(py);
+    if let Some(node) = node {
+        node.cleanup();
     }
     if ended.is_err() {
         return Ok(code);
@@ -172,51 +144,86 @@ impl<'py> Worker<'py> {
         self.py.detach(|| call(&mut lock(runtime)))
     }
 
-    fn work(&self, slot: &mut Option<Bound<'py, PyAny>>) -> Result<(), Broken> {
+    fn work(&self, slot: &mut Option<Node<'py>>) -> Result<(), Broken> {
         let load = Phase { during: FailedIn::Load, item: None };
-        let node = self.load().map_err(load.failed())?;
-        *slot = Some(node.clone());
+        let ways = Ways::new(self.py, &lock(&self.runtime)).map_err(load.failed())?;
+        let node = slot.insert(self.load().map_err(load.failed())?);
         let initialize = Phase { during: FailedIn::Initialize, item: None };
-        node.call_method0(intern!(self.py, "initialize")).map_err(initialize.failed())?;
+        node.initialize().map_err(initialize.failed())?;
         self.detached(|runtime| runtime.ready())?;
-
-        let load = Phase { during: FailedIn::Process, item: None };
-        let process = node.getattr(intern!(self.py, "process")).map_err(load.failed())?;
         loop {
             match self.detached(WorkerRuntime::next_step)? {
-                Next::Item { data, index, .. } => {
-                    let phase = Phase { during: FailedIn::Process, item: Some(index) };
-                    let (header, payload) = data.into_parts();
-                    let item = convert::to_python(self.py, &header.metadata, payload);
-                    let item = item.map_err(phase.failed())?;
-                    self.call(phase, Some(&header), || process.call1((item,)))?;
+                Next::Item { data, index, input, port } => {
+                    self.work_on(node, data, index, ways.of(input, port))?;
+                }
+                Next::SetParams(change) => match node.change_params(change.params()) {
+                    Ok(()) => change.accept(),
+                    Err(error) => change.refuse(error.to_string()),
+                },
+                Next::Flush => {
+                    let flush = Phase { during: FailedIn::Process, item: None };
+                    node.flush().map_err(flush.failed())?;
                 }
                 Next::End => break,
                 Next::Stop => return Err(Broken::Stopped),
             }
         }
         let finish = Phase { during: FailedIn::Finish, item: None };
-        self.call(finish, None, || node.call_method0(intern!(self.py, "finish")))
+        node.set_input(&ways.none).map_err(finish.failed())?;
+        self.call(finish, None, || node.finish())
     }
 
-    /// Makes the node, with everything that it may use.
-    fn load(&self) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        let runtime = lock(&self.runtime);
-        let config = runtime.config();
-        let params = json::from_json(py, config.params.as_bytes())?;
-        let hooks = PyHooks { runtime: Some(self.runtime.clone()), own: runtime.handle().clone() };
-        let arguments = (
-            config.node_type.clone(),
-            params,
-            config.node_id.to_string(),
-            config.session_id.to_string(),
-            config.base_dir.clone(),
-            hooks,
-        );
-        // The class's own code may ask for a loan.
-        drop(runtime);
-        py.import("remotemedia_runtime.worker")?.call_method1("load_node", arguments)
+    /// Makes the node.
+    fn load(&self) -> PyResult<Node<'py>> {
+        let (config, own) = {
+            let runtime = lock(&self.runtime);
+            (runtime.config().clone(), runtime.handle().clone())
+        };
+        // No lock is held: the class's own code may ask for a loan.
+        Node::load(
+            self.py,
+            &config.node_type,
+            &config.params,
+            config.node_id.as_str(),
+            config.session_id.as_str(),
+            config.base_dir.as_deref(),
+            PyHooks { runtime: Some(self.runtime.clone()), own },
+        )
+    }
+
+    /// Gives the node an item as often as it takes, until it is done or left out.
+    fn work_on(
+        &self,
+        node: &Node<'py>,
+        data: RuntimeData,
+        index: u64,
+        way: &Py<PyAny>,
+    ) -> Result<(), Broken> {
+        let phase = Phase { during: FailedIn::Process, item: Some(index) };
+        let (header, payload) = data.into_parts();
+        let give = || {
+            node.set_input(way)?;
+            convert::to_python(self.py, &header.metadata, payload.clone())
+        };
+        loop {
+            let outcome = give().map_err(phase.failed());
+            let outcome =
+                outcome.and_then(|item| self.call(phase, Some(&header), || node.process(item)));
+            let (during, item, error) = match outcome {
+                Ok(()) => return Ok(self.detached(WorkerRuntime::done)?),
+                Err(Broken::Node(during, item, error)) if !ends_process(self.py, &error) => {
+                    (during, item, error)
+                }
+                Err(broken) => return Err(broken),
+            };
+            let failure = describe(self.py, during, item, &error);
+            let transient = is_transient(self.py, &error);
+            match self.detached(|runtime| runtime.failed(&failure, transient))? {
+                Decision::Retry => {}
+                Decision::Next => return Ok(()),
+                Decision::Fail => return Err(Broken::Node(during, item, error)),
+            }
+        }
     }
 
     /// Calls the node, notes the time that it took, and sends what it gives.
@@ -279,98 +286,6 @@ impl<'py> Worker<'py> {
         Ok(())
     }
 
-    /// Sends what the node gave; nothing for `None`.
-    fn send(
-        &self,
-        phase: Phase,
-        value: Bound<'py, PyAny>,
-        input: Option<&DataHeader>,
-    ) -> Result<(), Broken> {
-        if value.is_none() {
-            return Ok(());
-        }
-        let Some(value) = self.send_loan(phase, value, input)? else {
-            return Ok(());
-        };
-        let data = convert::from_python(&value).map_err(phase.failed())?;
-        let data = match input {
-            Some(input) => data.made_from(input),
-            None => data,
-        };
-        let sent = self.detached(|runtime| {
-            let data = data.with_session(runtime.session_id().clone());
-            runtime.publish(&data)
-        });
-        self.sent(phase, sent)
-    }
-
-    /// Sends a lent array where it lies; gives back what is none, or what somebody else may reach.
-    fn send_loan(
-        &self,
-        phase: Phase,
-        value: Bound<'py, PyAny>,
-        input: Option<&DataHeader>,
-    ) -> Result<Option<Bound<'py, PyAny>>, Broken> {
-        let (array, sample_rate) = if array::is_plain(&value) {
-            let array = value.cast_into().map_err(|error| phase.failed()(error.into()))?;
-            (array, None)
-        } else if let Ok(audio) = value.cast::<PyAudio>() {
-            let array = audio.get().samples.bind(self.py).clone();
-            let rate = audio.get().sample_rate;
-            if !array::is_lent(&array) || !array::is_last_reference(&value) {
-                return Ok(Some(value));
-            }
-            drop(value);
-            (array, Some(rate))
-        } else {
-            return Ok(Some(value));
-        };
-        let back = |array: Bound<'py, PyUntypedArray>| match sample_rate {
-            None => Ok(Some(array.into_any())),
-            Some(rate) => {
-                let audio = Bound::new(self.py, PyAudio::new(array, rate));
-                audio.map(|audio| Some(audio.into_any())).map_err(phase.failed())
-            }
-        };
-        if !array::is_lent(&array) {
-            return back(array);
-        }
-        let (shape, Some(dtype)) = (array.shape().to_vec(), array::tensor_type(&array.dtype()))
-        else {
-            return back(array);
-        };
-        let metadata = match sample_rate {
-            None => DataMetadata::Tensor { shape: shape.clone(), dtype },
-            Some(sample_rate) => match (channels_of(&shape), format_of(dtype)) {
-                (Some(channels), Some(format)) => {
-                    let layout = AudioLayout::Interleaved;
-                    DataMetadata::Audio { sample_rate, channels, format, layout }
-                }
-                _ => return back(array),
-            },
-        };
-        let sample = match array::take_loan(array, &shape, dtype) {
-            Ok(sample) => sample,
-            Err(array) => return back(array),
-        };
-        let sent = self.detached(|runtime| {
-            let mut header = DataHeader::new(metadata, 0);
-            runtime.stamp(&mut header, input);
-            runtime.send(sample.written(&header).map_err(PublishError::from)?)
-        });
-        self.sent(phase, sent).map(|()| None)
-    }
-
-    fn sent(&self, phase: Phase, sent: Result<(), WorkerRuntimeError>) -> Result<(), Broken> {
-        match sent {
-            // What the node made cannot be sent; that is the node's failure.
-            Err(WorkerRuntimeError::Publish(
-                error @ (PublishError::InvalidData { .. } | PublishError::SystemLimit { .. }),
-            )) => Err(phase.failed()(MarshalingError::new_err(chain(&error)))),
-            sent => Ok(sent?),
-        }
-    }
-
     /// Tells the session, and whoever reads this process's output, how the node failed.
     fn report(&self, during: FailedIn, item: Option<u64>, error: &PyErr) {
         let failure = describe(self.py, during, item, error);
@@ -378,24 +293,4 @@ impl<'py> Worker<'py> {
         // A session that is gone needs no report.
         let _ = self.detached(|runtime| runtime.fail(failure));
     }
-}
-
-/// How a node failed, by the exception that it raised.
-pub(crate) fn describe(
-    py: Python<'_>,
-    during: FailedIn,
-    item: Option<u64>,
-    error: &PyErr,
-) -> WorkerFailure {
-    let describe = || {
-        let module = py.import("remotemedia_runtime.worker")?;
-        let described =
-            module.call_method1("describe_failure", (error.clone_ref(py).into_value(py),))?;
-        described.extract::<(String, String, String)>()
-    };
-    let (error_type, message, traceback) = describe().unwrap_or_else(|_| {
-        let name = error.get_type(py).name().map_or("an exception".into(), |name| name.to_string());
-        (name, "it cannot be described".to_owned(), String::new())
-    });
-    WorkerFailure { during, item, error_type, message, traceback }
 }

@@ -25,10 +25,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def manifest(*nodes, connections=None, **fields):
     """The text of a manifest; nodes without connections given are a chain.
 
-    A node is ``(id, type)`` or ``(id, type, params)``.
+    A node is ``(id, type)``, ``(id, type, params)`` or ``(id, type, params, fields)``, the last of
+    which are its other fields.
     """
     described = [
-        {"id": node[0], "node_type": node[1], "params": node[2] if len(node) > 2 else {}}
+        dict(zip(("id", "node_type", "params"), node[:3], strict=False), **dict(*node[3:]))
         for node in nodes
     ]
     ids = [node[0] for node in nodes]

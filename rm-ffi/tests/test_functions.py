@@ -52,9 +52,15 @@ def test_metrics_name_their_units():
     metrics = execute_pipeline_with_input(nodes, "hello")["metrics"]
     assert metrics["total_time_ms"] > 0
     assert list(metrics["nodes"]) == ["first", "second"]
-    assert metrics["nodes"]["second"]["items_in"] == 1
-    assert set(metrics["nodes"]["second"]["time"]) == {"count", "median_us", "p99_us"}
+    node = metrics["nodes"]["second"]
+    counts = ("items_in", "items_out", "errors", "retries", "skipped", "flushed", "repeated")
+    assert [node[count] for count in counts] == [1, 1, 0, 0, 0, 0, 0]
+    assert set(node) == {"executor", "time", "busy", *counts}
+    assert set(node["time"]) == {"count", "median_us", "p99_us"}
+    assert 0 <= node["busy"] <= 1
     (connection,) = metrics["connections"]
+    names = ("from", "to", "messages", "bytes", "copied_bytes", "dropped", "missed", "latency")
+    assert set(connection) == set(names)
     assert (connection["from"], connection["to"]) == ("first", "second")
     assert (connection["messages"], connection["copied_bytes"]) == (1, 0)
 

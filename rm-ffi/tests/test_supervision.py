@@ -157,8 +157,11 @@ def test_an_interpreter_without_the_wheel_is_told_with_its_last_words(tmp_path):
     assert "remotemedia_runtime" in str(error)
 
 
-def test_a_process_that_was_never_started_has_no_end():
-    settings = {"python_executable": "/no/such/python"}
+def test_a_process_that_was_never_started_has_no_end(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/no/such/program\n")
+    python.chmod(0o700)
+    settings = {"python_executable": str(python)}
     with pytest.raises(ProcessSpawnError) as raised:
         execute_pipeline_with_input(
             manifest(("n", "sample_nodes:Echo"), metadata={"multiprocess": settings}), "x"

@@ -9,8 +9,8 @@ from conftest import NODES, manifest
 from remotemedia import Audio, Node
 from remotemedia_runtime import (
     InitializationTimeout,
+    ManifestError,
     ProcessCrashError,
-    ProcessSpawnError,
     PythonError,
     execute_pipeline_with_input,
 )
@@ -232,5 +232,6 @@ def test_a_class_that_cannot_be_had_is_named(node_type, message):
 
 
 def test_an_interpreter_that_is_none_is_named():
-    with pytest.raises(ProcessSpawnError, match="/no/such/python"):
+    where = '/metadata/multiprocess/python_executable: there is no interpreter "/no/such/python"'
+    with pytest.raises(ManifestError, match=where):
         run("Echo", metadata={"multiprocess": {"python_executable": "/no/such/python"}})

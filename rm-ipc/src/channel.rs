@@ -5,14 +5,14 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use rm_core::{ChannelId, IdError, WIRE_HEADER_LEN};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{ControlPage, MAGIC, MAX_SUBSCRIBERS, flag, place};
+use crate::control::{ControlPage, MAGIC, MAX_SUBSCRIBERS, Present, place};
 use crate::direct::Bound;
 use crate::namespace::{IpcService, Namespace, NamespaceError};
 use crate::options::{ChannelOptions, Policy};
@@ -96,6 +96,24 @@ pub enum ChannelError {
          keep are dropped"
     )]
     Kept {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The holder of a seat lives.
+    #[error(
+        "seat {seat} of channel {channel} is taken by process {process}; it is free when that ends"
+    )]
+    SeatTaken {
+        /// Which channel.
+        channel: ChannelId,
+        /// Which seat.
+        seat: u32,
+        /// Whose it is.
+        process: u32,
+    },
+    /// The channel has no seats.
+    #[error("channel {channel} has no seats; it is not made with the option retained")]
+    NotRetained {
         /// Which channel.
         channel: ChannelId,
     },
@@ -275,7 +293,7 @@ impl SharedMemoryChannel {
             file.write_all(&vec![0; len]).map_err(io)?;
             let page = SharedPage::<ControlPage>::map(&file).map_err(io)?;
             let slots = SharedSlots::map(&file, slots).map_err(io)?;
-            note_options(&page, &options);
+            page.note_options(&options);
             page.pid_namespace.store(pid_namespace(), Ordering::Relaxed);
             page.tag.store(tag, Ordering::Relaxed);
             page.magic.store(MAGIC, Ordering::Release);
@@ -318,7 +336,7 @@ impl SharedMemoryChannel {
             return Err(ChannelError::OtherPidNamespace { channel: id.clone() });
         }
         let tag = page.tag.load(Ordering::Relaxed);
-        let options = noted_options(&page).checked().map_err(|_| bad())?;
+        let options = page.noted_options().checked().map_err(|_| bad())?;
         // It has gone with its last user if the channel is persistent, or has had none yet.
         let open = || {
             service(namespace, id, tag, &options, |builder| {
@@ -356,13 +374,14 @@ impl SharedMemoryChannel {
     }
 
     /// Joins as a subscriber, which gets every message sent from now on, after the history if the
-    /// channel keeps one. It waits on `bell`.
+    /// channel keeps one. It waits on `bell`. On a retained channel it has no history, and what it has
+    /// received is as good as acknowledged; [`subscriber_at`](Self::subscriber_at) gives the others.
     ///
     /// # Errors
     /// [`ChannelError`]: `Full` if all places are taken, `OtherRole` if this process publishes,
     /// `Closed` if the channel is.
     pub fn subscriber(&self, bell: &Arc<Doorbell>) -> Result<Subscriber, ChannelError> {
-        Subscriber::join(self.shared.clone(), bell.clone())
+        Subscriber::join(self.shared.clone(), bell.clone(), None)
     }
 
     /// Closes the channel at once: everybody who waits on it is woken and told.
@@ -394,7 +413,7 @@ impl SharedMemoryChannel {
 
     /// The options that it was made with, as they took effect.
     pub fn options(&self) -> ChannelOptions {
-        noted_options(&self.shared.page)
+        self.shared.page.noted_options()
     }
 
     /// Most bytes queued for the slowest subscriber.
@@ -417,9 +436,10 @@ impl SharedMemoryChannel {
         u32::from(self.shared.page.publisher.state.load(Ordering::Acquire) != place::FREE)
     }
 
-    /// Number of subscribers now.
+    /// Number of subscribers now. Seats that nobody has do not count.
     pub fn subscriber_count(&self) -> u32 {
-        u32::try_from(self.shared.page.taken().count()).unwrap_or(u32::MAX)
+        let Present { active, joining } = self.shared.page.present();
+        u32::try_from(active + joining).unwrap_or(u32::MAX)
     }
 
     /// Which processes are on the channel now, the publisher first, and since when.
@@ -521,36 +541,6 @@ type Builder =
     iceoryx2::service::builder::publish_subscribe::Builder<[u8], HeaderBytes, IpcService>;
 type Service = PortFactory<IpcService, [u8], HeaderBytes>;
 
-fn note_options(page: &ControlPage, options: &ChannelOptions) {
-    page.depth.store(options.depth, Ordering::Relaxed);
-    page.capacity.store(options.capacity as u64, Ordering::Relaxed);
-    let max_message = options.max_message.unwrap_or(options.capacity);
-    page.max_message.store(max_message as u64, Ordering::Relaxed);
-    page.max_subscribers.store(options.max_subscribers, Ordering::Relaxed);
-    page.max_borrowed.store(options.max_borrowed, Ordering::Relaxed);
-    page.history.store(options.history, Ordering::Relaxed);
-    page.policy.store(options.policy as u32, Ordering::Relaxed);
-    let flags = [(options.loopback, flag::LOOPBACK), (options.persistent, flag::PERSISTENT)];
-    let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
-    page.flags.store(flags, Ordering::Relaxed);
-}
-
-fn noted_options(page: &ControlPage) -> ChannelOptions {
-    let size =
-        |number: &AtomicU64| usize::try_from(number.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-    ChannelOptions {
-        depth: page.depth.load(Ordering::Relaxed),
-        capacity: size(&page.capacity),
-        max_message: Some(size(&page.max_message)),
-        max_subscribers: page.max_subscribers.load(Ordering::Relaxed),
-        max_borrowed: page.max_borrowed.load(Ordering::Relaxed),
-        history: page.history.load(Ordering::Relaxed),
-        policy: Policy::from_code(page.policy.load(Ordering::Relaxed)),
-        loopback: page.has(flag::LOOPBACK),
-        persistent: page.has(flag::PERSISTENT),
-    }
-}
-
 fn service(
     namespace: &Namespace,
     id: &ChannelId,
@@ -565,8 +555,10 @@ fn service(
         .map_err(|error| refused(format!("{error:?}")))?;
     let alignment = Alignment::new(PAYLOAD_ALIGNMENT).expect("64 is a power of two");
     let overflows = options.policy.overflows();
-    // One message may be under way when somebody joins who is given a full history.
-    let buffer = options.depth as usize + usize::from(options.history > 0 && !overflows);
+    // One message may be under way when somebody joins who is given a full history. Of what a seat is
+    // given, nothing may count for backpressure.
+    let full = options.depth as usize * if options.retained { 2 } else { 1 };
+    let buffer = full + usize::from(options.history > 0 && !overflows);
     namespace
         .with_node(|node| {
             let builder = node

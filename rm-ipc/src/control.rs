@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::handover;
+use crate::options::{ChannelOptions, Policy};
 use crate::peer::Identity;
 use crate::wake::BellId;
 
 /// Most subscribers of one channel.
 pub const MAX_SUBSCRIBERS: usize = 16;
 
-pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"RMC2");
+pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"RMC3");
 
 /// States of a subscriber's or the publisher's place.
 pub(crate) mod place {
@@ -23,6 +24,8 @@ pub(crate) mod place {
     /// Counts for backpressure, but is not yet connected.
     pub(crate) const JOINING: u32 = 1;
     pub(crate) const ACTIVE: u32 = 2;
+    /// A seat that nobody has, which counts for backpressure.
+    pub(crate) const VACANT: u32 = 3;
 }
 
 /// A place that one port takes: its process's [`Identity`], or zero, and when it was taken.
@@ -126,12 +129,58 @@ pub(crate) struct SubscriberPlace {
     reserved_state: AtomicU32,
     pub(crate) bell: AtomicU64,
     pub(crate) place: Holder,
-    reserved: [AtomicU64; 4],
+    /// One more than the number of the seat that this is, or zero.
+    pub(crate) seat: AtomicU64,
+    reserved: [AtomicU64; 3],
 
-    /// Position of the next message to take.
+    /// Position of the next message to take; on a seat, of the first that is not acknowledged.
     pub(crate) position: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
-    reserved_tail: [AtomicU64; 6],
+    /// Position of the next message to take, where somebody has a seat.
+    pub(crate) received: AtomicU64,
+    /// What all who had the seat have missed: one who counted may have been killed right after.
+    pub(crate) missed: AtomicU64,
+    pub(crate) orphaned: AtomicU64,
+    reserved_tail: [AtomicU64; 3],
+}
+
+impl SubscriberPlace {
+    pub(crate) fn is(&self, seat: u32) -> bool {
+        self.seat.load(Ordering::SeqCst) == u64::from(seat) + 1
+    }
+
+    /// Position of the next message to take, acknowledged or not.
+    fn taken(&self) -> u64 {
+        let is_held = self.state.load(Ordering::Acquire) != place::VACANT;
+        let taken = if is_held && self.is_seat() { &self.received } else { &self.position };
+        taken.load(Ordering::Acquire)
+    }
+
+    fn is_seat(&self) -> bool {
+        self.seat.load(Ordering::SeqCst) != 0
+    }
+
+    /// Takes the place, if it is free and no seat.
+    pub(crate) fn claim(&self, who: Identity, now_ns: u64) -> bool {
+        if self.is_seat() || !self.place.claim(who, now_ns) {
+            return false;
+        }
+        // It may have become one in between.
+        let is_seat = self.is_seat();
+        if is_seat {
+            self.place.release();
+        }
+        !is_seat
+    }
+
+    /// Gives the place back. A seat stays taken by nobody.
+    pub(crate) fn leave(&self) {
+        let state = if self.is_seat() { place::VACANT } else { place::FREE };
+        self.state.store(state, Ordering::SeqCst);
+        // The next holder may be killed before he has named his own bell.
+        self.bell.store(0, Ordering::Release);
+        self.place.release();
+    }
 }
 
 /// Dead publishers whose messages are kept, at most.
@@ -149,8 +198,8 @@ struct Mourned {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Present {
     pub(crate) active: usize,
-    /// Whether somebody is joining, who may or may not get what is sent now.
-    pub(crate) joining: bool,
+    /// How many are joining, who may or may not get what is sent now.
+    pub(crate) joining: usize,
 }
 
 #[derive(FromBytes, IntoBytes)]
@@ -177,7 +226,10 @@ pub(crate) struct ControlPage {
     pub(crate) pid_namespace: AtomicU64,
     /// Publishers that died, while messages of them may be queued.
     mourned: [Mourned; MAX_MOURNED],
-    reserved: [AtomicU64; 6],
+    /// Position after the last message with which its sender died, so that it may have reached some
+    /// subscribers and not others. No more is sent until all have passed it.
+    pub(crate) orphan: AtomicU64,
+    reserved: [AtomicU64; 5],
     pub(crate) publisher: PublisherPlace,
     pub(crate) subscribers: [SubscriberPlace; MAX_SUBSCRIBERS],
 }
@@ -186,11 +238,48 @@ pub(crate) struct ControlPage {
 pub(crate) mod flag {
     pub(crate) const LOOPBACK: u32 = 1;
     pub(crate) const PERSISTENT: u32 = 2;
+    pub(crate) const RETAINED: u32 = 4;
 }
 
 impl ControlPage {
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    pub(crate) fn note_options(&self, options: &ChannelOptions) {
+        self.depth.store(options.depth, Ordering::Relaxed);
+        self.capacity.store(options.capacity as u64, Ordering::Relaxed);
+        let max_message = options.max_message.unwrap_or(options.capacity);
+        self.max_message.store(max_message as u64, Ordering::Relaxed);
+        self.max_subscribers.store(options.max_subscribers, Ordering::Relaxed);
+        self.max_borrowed.store(options.max_borrowed, Ordering::Relaxed);
+        self.history.store(options.history, Ordering::Relaxed);
+        self.policy.store(options.policy as u32, Ordering::Relaxed);
+        let flags = [
+            (options.loopback, flag::LOOPBACK),
+            (options.persistent, flag::PERSISTENT),
+            (options.retained, flag::RETAINED),
+        ];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    pub(crate) fn noted_options(&self) -> ChannelOptions {
+        let size = |number: &AtomicU64| {
+            usize::try_from(number.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+        };
+        ChannelOptions {
+            depth: self.depth.load(Ordering::Relaxed),
+            capacity: size(&self.capacity),
+            max_message: Some(size(&self.max_message)),
+            max_subscribers: self.max_subscribers.load(Ordering::Relaxed),
+            max_borrowed: self.max_borrowed.load(Ordering::Relaxed),
+            history: self.history.load(Ordering::Relaxed),
+            policy: Policy::from_code(self.policy.load(Ordering::Relaxed)),
+            loopback: self.has(flag::LOOPBACK),
+            persistent: self.has(flag::PERSISTENT),
+            retained: self.has(flag::RETAINED),
+        }
     }
 
     /// The places that can be taken.
@@ -203,9 +292,15 @@ impl ControlPage {
         self.places().filter(|sub| sub.state.load(Ordering::Acquire) != place::FREE)
     }
 
-    /// Position up to which every subscriber has taken the messages; `None` without subscribers.
-    pub(crate) fn taken_by_all(&self) -> Option<u64> {
+    /// Position up to which every subscriber has made room for others; `None` without subscribers.
+    pub(crate) fn done_by_all(&self) -> Option<u64> {
         self.taken().map(|sub| sub.position.load(Ordering::Acquire)).min()
+    }
+
+    /// Position up to which every subscriber has taken the messages, acknowledged or not. Where nobody
+    /// has a seat, that is where the next in it begins: he is to see what is missing.
+    pub(crate) fn taken_by_all(&self) -> Option<u64> {
+        self.taken().map(SubscriberPlace::taken).min()
     }
 
     /// Who is there now.
@@ -213,9 +308,9 @@ impl ControlPage {
         let mut present = Present::default();
         for sub in self.places() {
             match sub.state.load(Ordering::Acquire) {
-                place::FREE => {}
+                place::FREE | place::VACANT => {}
                 place::ACTIVE => present.active += 1,
-                _ => present.joining = true,
+                _ => present.joining += 1,
             }
         }
         present
@@ -257,15 +352,16 @@ impl ControlPage {
         mourned.filter_map(Identity::from_code).chain(present).map(Identity::pid)
     }
 
-    /// Whether some subscriber has not taken everything.
+    /// Whether some subscriber is not done with everything.
     pub(crate) fn has_queued(&self) -> bool {
         let published = self.publisher.published.load(Ordering::Acquire);
-        self.taken_by_all().is_some_and(|taken| taken < published)
+        self.done_by_all().is_some_and(|taken| taken < published)
     }
 
-    /// Moves a subscriber's position. Gives the publisher's bells to ring: those of its waiters.
-    pub(crate) fn advance(&self, sub: &SubscriberPlace, position: u64) -> [Option<BellId>; 2] {
-        sub.position.store(position, Ordering::Release);
+    /// Moves a subscriber's position, or what a seat has received. Gives the publisher's bells to
+    /// ring: those of its waiters.
+    pub(crate) fn advance(&self, moved: &AtomicU64, position: u64) -> [Option<BellId>; 2] {
+        moved.store(position, Ordering::Release);
         self.publisher_to_wake()
     }
 

@@ -5,7 +5,8 @@
 //! owns; every subscriber reads it where it lies, as an [`rm_core::RuntimeData`] that gives the memory
 //! back when it is dropped. A full channel makes its publisher wait: nothing is lost, unless one asks
 //! for another [`Policy`]. Nobody polls: whoever waits sleeps on a [`Doorbell`], after a short spin
-//! that pays only while traffic is dense. A peer that is killed is noticed, and what it held is freed.
+//! that pays only while traffic is dense. A peer that is killed is noticed, and what it held is freed,
+//! but for a [seat](SharedMemoryChannel::subscriber_at), which waits for the consumer's successor.
 //!
 //! All files and shared memory of a session live in one [`Namespace`], which is removed with its
 //! owner, or by [`sweep`] if the owner was killed. The free functions, as [`create_channel`], use a
@@ -64,6 +65,7 @@ mod peer;
 mod populated;
 mod publisher;
 mod receiver;
+mod seat;
 mod segment;
 mod shared;
 mod site;

@@ -62,6 +62,7 @@ pub struct ChannelOptions {
     /// given counted copies.
     pub max_borrowed: u32,
     /// How many of the last messages are given to a subscriber that joins later; at most the depth.
+    /// On a retained channel it is the depth, and for seats only.
     pub history: u32,
     /// What happens to a message for which there is no room.
     pub policy: Policy,
@@ -71,6 +72,11 @@ pub struct ChannelOptions {
     /// Whether the channel stays open when its last publisher or subscriber has left, for others to
     /// follow. It is ended by [`close`](crate::SharedMemoryChannel::close) then.
     pub persistent: bool,
+    /// Whether messages are kept until they are acknowledged, for consumers that are restarted: they
+    /// take [seats](crate::SharedMemoryChannel::subscriber_at), which outlive them. Depth and capacity
+    /// then count what is not acknowledged. Such a channel blocks and is persistent. Beyond its
+    /// capacity it keeps memory for as many of the last messages as its depth, whatever their size.
+    pub retained: bool,
 }
 
 impl Default for ChannelOptions {
@@ -86,6 +92,7 @@ impl Default for ChannelOptions {
             policy: Policy::Block,
             loopback: false,
             persistent: false,
+            retained: false,
         }
     }
 }
@@ -102,6 +109,16 @@ impl ChannelOptions {
             self.depth = 1;
             self.history = self.history.min(1);
         }
+        if self.retained {
+            if self.policy != Policy::Block {
+                return Err(ChannelError::InvalidOption {
+                    name: "retained",
+                    value: 1,
+                    expected: "0 unless the policy is to block".to_owned(),
+                });
+            }
+            (self.persistent, self.history) = (true, self.depth);
+        }
         let within = |name, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {
                 return Ok(());
@@ -113,7 +130,12 @@ impl ChannelOptions {
         within("max_subscribers", self.max_subscribers, 1, MAX_SUBSCRIBERS as u32)?;
         within("max_borrowed", self.max_borrowed, 2, MAX_DEPTH)?;
         within("history", self.history, 0, self.depth)?;
-        let kept = if self.policy.overflows() { self.depth } else { self.history.max(1) };
+        let kept = match self.policy {
+            Policy::DropOldest | Policy::Latest => self.depth,
+            // What a seat is given again is not acknowledged, and so within the capacity.
+            _ if self.retained => 1,
+            _ => self.history.max(1),
+        };
         let most = capacity / kept as usize;
         let max_message = self.max_message.unwrap_or(most);
         if max_message > most {

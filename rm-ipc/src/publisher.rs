@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use iceoryx2::port::LoanError as RawLoanError;
+use iceoryx2::port::update_connections::UpdateConnections;
 use iceoryx2::prelude::*;
 use rm_core::{MonotonicStamp, RuntimeData};
 
@@ -153,8 +154,7 @@ pub(crate) type RawPublisher = iceoryx2::port::publisher::Publisher<IpcService, 
 
 /// The part of a publisher that its loans keep alive.
 pub(crate) struct Core {
-    /// Dropped before the port.
-    _attended: Option<attendant::Attended>,
+    attended: Option<attendant::Attended>,
     port: Arc<RawPublisher>,
     shared: Arc<Shared>,
     bell: Arc<Doorbell>,
@@ -262,7 +262,7 @@ impl Publisher {
         claim.0 = None;
         drop(claim);
         let core = Arc::new(Core {
-            _attended: attended,
+            attended,
             port,
             shared,
             bell,
@@ -332,8 +332,9 @@ impl Publisher {
         Ok(copy_in(&self.core, data)?.send_async().await?)
     }
 
-    /// Waits until every subscriber has taken everything, or for `timeout`; whether it has. What is
-    /// queued goes with this process, so that one waits before one ends.
+    /// Waits until every subscriber has taken everything, and every seat has acknowledged it, or for
+    /// `timeout`; whether that is so. What is queued goes with this process, and what a seat could be
+    /// given again with this publisher, so that one waits before one ends.
     pub fn flush(&self, timeout: Duration) -> bool {
         let core = &self.core;
         let is_done = || core.is_closed() || !core.shared.page.has_queued();
@@ -411,7 +412,7 @@ impl Core {
         };
         // The subscribers' positions are read only if those last seen leave no room.
         if !fits(queue) {
-            queue.forget_before(page.taken_by_all().unwrap_or_default());
+            queue.forget_before(page.done_by_all().unwrap_or_default());
         }
         match policy {
             _ if fits(queue) => Admission::Send,
@@ -568,17 +569,17 @@ impl Core {
         let (page, Present { active, joining }) = (&self.shared.page, queue.present);
         // One who left meanwhile is not missed, nor is one who came.
         delivered < active
-            && !joining
+            && joining == 0
             && page.joins.load(Ordering::Acquire) == queue.joins
             && delivered < page.present().active
     }
 
     fn ring_subscribers(&self, ringers: &mut [Option<(u64, Ringer)>]) {
         for (sub, known) in self.shared.page.places().zip(ringers) {
-            if sub.state.load(Ordering::Acquire) == place::FREE {
+            let bell = sub.bell.load(Ordering::Acquire);
+            if bell == 0 || sub.state.load(Ordering::Acquire) == place::FREE {
                 continue;
             }
-            let bell = sub.bell.load(Ordering::Acquire);
             if known.as_ref().is_none_or(|(id, _)| *id != bell) {
                 let ringer = self.shared.ringer(BellId(bell)).ok().flatten();
                 *known = ringer.map(|ringer| (bell, ringer));
@@ -593,6 +594,10 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         let own = &self.shared.page.publisher;
+        // Who has announced himself is given his history now; nobody is after that.
+        if self.attended.take().is_some() && !self.is_closed() {
+            let _ = self.port.update_connections();
+        }
         if !self.is_closed() && self.shared.page.has_queued() {
             self.shared.namespace.linger(self.shared.page.clone(), self.port.clone());
         }

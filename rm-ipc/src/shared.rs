@@ -31,7 +31,7 @@ const BOOKKEEPING: u64 = 1 << 20;
 const DYING: Duration = Duration::from_secs(1);
 
 /// How long another process may take to clean up.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn file_name(id: &ChannelId) -> String {
     format!("{CHANNEL_PREFIX}{id}")
@@ -246,9 +246,7 @@ impl Hub {
         let mut bells = Vec::new();
         for sub in self.page.places().filter(|sub| sub.place.take_over(dead, own)) {
             bells.push(sub.bell.load(Ordering::Acquire));
-            sub.state.store(place::FREE, Ordering::SeqCst);
-            sub.bell.store(0, Ordering::Release);
-            sub.place.release();
+            sub.leave();
         }
         let publisher = &self.page.publisher;
         // Nobody is to clean up between the two.
@@ -261,9 +259,11 @@ impl Hub {
                     .map(|bell| bell.load(Ordering::Acquire)),
             );
             // A message that was under way may have reached somebody: he is told to look.
-            publisher
-                .published
-                .fetch_max(publisher.sending.load(Ordering::Acquire), Ordering::AcqRel);
+            let sending = publisher.sending.load(Ordering::Acquire);
+            if sending > publisher.published.load(Ordering::Acquire) {
+                self.page.orphan.store(sending, Ordering::Release);
+            }
+            publisher.published.fetch_max(sending, Ordering::AcqRel);
             self.page.joins.fetch_add(1, Ordering::AcqRel);
             publisher.state.store(place::FREE, Ordering::SeqCst);
             publisher.forget_bells();
@@ -369,7 +369,7 @@ impl Shared {
         let moment = || {
             let own = &self.page.publisher;
             let published = own.published.load(Ordering::SeqCst);
-            let taken = self.page.taken_by_all().unwrap_or(published);
+            let taken = self.page.done_by_all().unwrap_or(published);
             (published, taken, own.messages.load(Ordering::SeqCst))
         };
         // Looks again while the queue moves; a queue that never rests is seen as it nearly was.

@@ -5,8 +5,8 @@
 //! message that is not valid is a typed error, and the next one is not affected.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use iceoryx2::port::subscriber::SubscriberCreateError;
@@ -14,10 +14,10 @@ use rm_core::{DataError, MessageKind, RuntimeData, WireError, WireHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::channel::{ChannelError, ChannelState, HeaderBytes};
-use crate::control::{SubscriberPlace, place};
+use crate::control::{SubscriberPlace, flag, place};
 use crate::namespace::IpcService;
 use crate::options::Policy;
-use crate::peer::{ChannelRole, to_ns};
+use crate::peer::ChannelRole;
 use crate::shared::{Shared, check_memory};
 use crate::stats::{Latencies, LatencySummary, monotonic_ns};
 use crate::wake::{BellId, Doorbell};
@@ -70,6 +70,11 @@ type RawSample = iceoryx2::sample::Sample<IpcService, [u8], HeaderBytes>;
 
 type RawSubscriber = iceoryx2::port::subscriber::Subscriber<IpcService, [u8], HeaderBytes>;
 
+fn wire_header(sample: &RawSample) -> &WireHeader {
+    WireHeader::ref_from_bytes(sample.user_header().as_bytes())
+        .expect("the header's type has as many bytes as a wire header")
+}
+
 /// A sample on loan from its sender, as an owner of bytes.
 struct Borrowed {
     sample: RawSample,
@@ -86,12 +91,17 @@ impl AsRef<[u8]> for Borrowed {
     }
 }
 
-/// The receiving end of a channel.
+/// The receiving end of a channel. Dropping it frees its place, unless it has a seat.
 pub struct Subscriber {
     port: Arc<RawSubscriber>,
     shared: Arc<Shared>,
     bell: Arc<Doorbell>,
     index: usize,
+    /// What has become of its messages, if it has a seat.
+    seat: Option<Seat>,
+    /// Position before which everything that comes was acknowledged before this joined; zero once
+    /// something else has come.
+    repeated: u64,
     /// Position of the next message.
     next: u64,
     /// Whether there are messages of before this joined that it is to be given.
@@ -107,8 +117,18 @@ pub struct Subscriber {
     copied_bytes: u64,
     bytes: u64,
     missed: u64,
+    orphaned: u64,
     dropped: u64,
     invalid: u64,
+}
+
+/// Positions after the last message that was given out and the last that was acknowledged, and what
+/// the publisher has been told.
+#[derive(Clone, Copy)]
+struct Seat {
+    given: u64,
+    acknowledged: u64,
+    told: u64,
 }
 
 /// Gives a subscriber's place back if joining does not succeed.
@@ -117,9 +137,7 @@ struct Claim<'a>(Option<(&'a Shared, &'a SubscriberPlace)>);
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if let Some((shared, own)) = self.0 {
-            own.state.store(place::FREE, Ordering::SeqCst);
-            own.bell.store(0, Ordering::Release);
-            own.place.release();
+            own.leave();
             // Whoever else has left meanwhile has found this here.
             shared.settle();
         }
@@ -127,20 +145,16 @@ impl Drop for Claim<'_> {
 }
 
 impl Subscriber {
-    pub(crate) fn join(shared: Arc<Shared>, bell: Arc<Doorbell>) -> Result<Self, ChannelError> {
+    pub(crate) fn join(
+        shared: Arc<Shared>,
+        bell: Arc<Doorbell>,
+        seat: Option<u32>,
+    ) -> Result<Self, ChannelError> {
         check_memory(&shared.id)?;
         let page = &shared.page;
-        let limit = page.max_subscribers.load(Ordering::Relaxed);
-        let now = to_ns(SystemTime::now());
-        let claim = || page.places().position(|sub| sub.place.claim(shared.own, now));
-        let claimed = claim().or_else(|| {
-            // Some holder may have died without anybody's notice.
-            shared.watch_peers().ok()?;
-            claim()
-        });
-        let Some(index) = claimed else {
-            let (channel, role) = (shared.id.clone(), ChannelRole::Subscriber);
-            return Err(ChannelError::Full { channel, role, limit });
+        let index = match seat {
+            Some(seat) => shared.take_seat(seat)?,
+            None => shared.claim_place()?,
         };
         let own = &page.subscribers[index];
         let mut claim = Claim(Some((&shared, own)));
@@ -150,19 +164,37 @@ impl Subscriber {
         shared.check_role(ChannelRole::Subscriber)?;
         own.bell.store(bell.id().0, Ordering::Release);
         let published = || page.publisher.published.load(Ordering::SeqCst);
-        own.position.store(published(), Ordering::Release);
+        let is_retained = page.has(flag::RETAINED);
+        match seat {
+            // What it has is known when it is connected.
+            Some(_) => own.received.store(0, Ordering::Release),
+            None => own.position.store(published(), Ordering::Release),
+        }
         // Watched from here on, in case that this process dies while it joins.
         page.joins.fetch_add(1, Ordering::SeqCst);
         own.state.store(place::JOINING, Ordering::SeqCst);
         // Counts for backpressure from here on, as if everything sent since were on its way; what
         // is not, because the port was not connected yet, is found out by `try_recv`.
         let published = published();
-        let history = shared.history();
+        let history = match seat {
+            // A message may be received before it counts as published.
+            Some(_) => {
+                let sending = page.publisher.sending.load(Ordering::SeqCst);
+                Some(own.position.load(Ordering::SeqCst).min(sending.max(published)))
+            }
+            None if is_retained => None,
+            None => shared.history(),
+        };
         let next = history.unwrap_or(published);
-        own.position.store(next, Ordering::Release);
+        let place = if seat.is_some() { &own.received } else { &own.position };
+        place.store(next, Ordering::Release);
         // Looked at again, for the position that counts.
         page.joins.fetch_add(1, Ordering::SeqCst);
-        let create = || shared.service.subscriber_builder().create();
+        let create = || {
+            let builder = shared.service.subscriber_builder();
+            let has_none = is_retained && seat.is_none();
+            if has_none { builder.history_request(0) } else { builder }.create()
+        };
         let port = shared.make_port(create).or_else(|refused| {
             create().map_err(|error| match error {
                 SubscriberCreateError::ExceedsMaxSupportedSubscribers => {
@@ -172,7 +204,8 @@ impl Subscriber {
             })
         });
         let port = Arc::new(port?);
-        let owed = page.publisher.sending.load(Ordering::SeqCst);
+        // A seat is owed everything from where its last holder ended.
+        let owed = seat.map_or_else(|| page.publisher.sending.load(Ordering::SeqCst), |_| 0);
         own.state.store(place::ACTIVE, Ordering::SeqCst);
         shared.watch_peers().map_err(|error| ChannelError::io(&shared.id, error))?;
         claim.0 = None;
@@ -183,11 +216,17 @@ impl Subscriber {
         if history.is_some() {
             shared.ring(BellId(shared.page.publisher.attendant_bell.load(Ordering::Acquire)));
         }
+        let own = &shared.page.subscribers[index];
+        let before = |count: &AtomicU64| seat.map_or(0, |_| count.load(Ordering::Relaxed));
         Ok(Self {
+            missed: before(&own.missed),
+            orphaned: before(&own.orphaned),
             port,
             shared,
             bell,
             index,
+            seat: seat.map(|_| Seat { given: next, acknowledged: next, told: next }),
+            repeated: seat.map_or(0, |_| next),
             next,
             has_history: history.is_some(),
             owed,
@@ -196,7 +235,6 @@ impl Subscriber {
             latencies: Latencies::new(),
             copied_bytes: 0,
             bytes: 0,
-            missed: 0,
             dropped: 0,
             invalid: 0,
         })
@@ -208,8 +246,41 @@ impl Subscriber {
 
     fn advance_to(&mut self, position: u64) {
         self.next = position;
-        for bell in self.shared.page.advance(self.own(), position).into_iter().flatten() {
+        if self.seat.is_none() {
+            return self.tell(&self.own().position, position);
+        }
+        self.tell(&self.own().received, position);
+        self.tell_acknowledged();
+    }
+
+    /// Tells the publisher what may give it room.
+    fn tell(&self, place: &AtomicU64, position: u64) {
+        for bell in self.shared.page.advance(place, position).into_iter().flatten() {
             self.shared.ring(bell);
+        }
+    }
+
+    /// Tells the publisher what is acknowledged. That includes what does not come, or could not be
+    /// given out, after the last message that was.
+    fn tell_acknowledged(&mut self) {
+        if let Some(seat) = &mut self.seat {
+            let is_all = seat.acknowledged >= seat.given;
+            let position = if is_all { self.next } else { seat.acknowledged };
+            if position > seat.told {
+                seat.told = position;
+                self.tell(&self.own().position, position);
+            }
+        }
+    }
+
+    /// Says that everything up to and including the message `sequence` is done. On a seat, that is what
+    /// gives the publisher room, and what a successor is not given again. What has not been received
+    /// cannot be acknowledged; without a seat, this does nothing.
+    pub fn acknowledge(&mut self, sequence: u64) {
+        if let Some(seat) = &mut self.seat {
+            let end = sequence.saturating_add(1).min(seat.given);
+            seat.acknowledged = seat.acknowledged.max(end);
+            self.tell_acknowledged();
         }
     }
 
@@ -226,19 +297,29 @@ impl Subscriber {
         // does a message with which its sender died, for whom another has joined or is to.
         self.shared.page.joins.load(Ordering::Acquire) != self.joins
             || self.shared.state() >= ChannelState::Draining
-            || !self.started && self.published() > self.floor()
+            || !self.started && self.passed() > self.next
     }
 
-    /// Position beyond which something must have been published for something to be there.
-    fn floor(&self) -> u64 {
-        if self.awaits_history() { u64::MAX } else { self.next }
+    /// Position before which nothing more comes, if nothing is there after this was read.
+    ///
+    /// A message is delivered before it is published. So what is published and not there was sent
+    /// before this was connected, or dropped, or its sender died with it. Only a history comes when the
+    /// publisher's attendant has been rung; and to a seat everything that the present publisher has
+    /// sent.
+    fn passed(&self) -> u64 {
+        let published = self.published();
+        let publisher = &self.shared.page.publisher;
+        if self.seat.is_some() && publisher.state.load(Ordering::Acquire) == place::ACTIVE {
+            return published.min(publisher.began.load(Ordering::Acquire));
+        }
+        if self.awaits_history() { 0 } else { published }
     }
 
     /// Whether the publisher still owes messages from before this joined.
     fn awaits_history(&self) -> bool {
         let publisher = &self.shared.page.publisher;
         self.has_history
-            && !self.started
+            && self.next < self.owed
             && publisher.state.load(Ordering::Acquire) == place::ACTIVE
             && publisher.began.load(Ordering::Acquire) <= self.next
     }
@@ -262,15 +343,12 @@ impl Subscriber {
         if let Some(sample) = self.receive()? {
             return self.accept(sample).map(Some);
         }
-        // A message is delivered before it is published. So if nothing is there after this was
-        // read, nothing of what it counts is still to come: it was sent before this was connected,
-        // or dropped. Only a history comes when the publisher's attendant has been rung.
-        let published = self.published();
+        let passed = self.passed();
         if let Some(sample) = self.receive()? {
             return self.accept(sample).map(Some);
         }
-        if published > self.floor() {
-            self.skip_to(published);
+        if passed > self.next {
+            self.skip_to(passed);
         }
         if state != ChannelState::Draining {
             return Ok(None);
@@ -283,7 +361,18 @@ impl Subscriber {
     }
 
     fn receive(&self) -> Result<Option<RawSample>, ReceiveError> {
-        self.port.receive().map_err(|error| ReceiveError::Reception(format!("{error:?}")))
+        loop {
+            let received = self.port.receive();
+            let received =
+                received.map_err(|error| ReceiveError::Reception(format!("{error:?}")))?;
+            let is_repeated = |sample: &RawSample| {
+                wire_header(sample).decode().is_ok_and(|header| header.sequence < self.repeated)
+            };
+            match received {
+                Some(sample) if self.repeated > 0 && is_repeated(&sample) => {}
+                received => return Ok(received),
+            }
+        }
     }
 
     /// Takes the messages before `position` as not to come.
@@ -292,7 +381,15 @@ impl Subscriber {
         let skipped = position.saturating_sub(from);
         let policy = self.shared.policy;
         if policy == Policy::Block {
-            self.missed = self.missed.saturating_add(skipped);
+            let orphan = self.shared.page.orphan.load(Ordering::Acquire);
+            let orphaned = u64::from(from < orphan && orphan <= position);
+            self.orphaned = self.orphaned.saturating_add(orphaned);
+            self.missed = self.missed.saturating_add(skipped - orphaned);
+            if self.seat.is_some() {
+                // Before the positions, so that it is rather counted twice than not at all.
+                self.own().missed.store(self.missed, Ordering::Relaxed);
+                self.own().orphaned.store(self.orphaned, Ordering::Release);
+            }
         } else if self.started {
             self.dropped = self.dropped.saturating_add(skipped);
             // The newest are counted by the publisher, who drops them.
@@ -361,8 +458,7 @@ impl Subscriber {
     #[inline]
     fn accept(&mut self, sample: RawSample) -> Result<RuntimeData, ReceiveError> {
         let received_ns = monotonic_ns();
-        let wire = WireHeader::ref_from_bytes(sample.user_header().as_bytes())
-            .expect("the header's type has as many bytes as a wire header");
+        let wire = wire_header(&sample);
         let sent_ns = wire.sent_ns();
         let header = match wire.decode() {
             Ok(header) if self.may_follow(header.sequence) => header,
@@ -385,18 +481,23 @@ impl Subscriber {
         if header.sequence > self.next {
             self.skip_to(header.sequence);
         }
-        self.started = true;
+        (self.started, self.repeated) = (true, 0);
+        let before = self.seat;
+        if let Some(seat) = &mut self.seat {
+            // Only now, and not if it cannot be given out, does it need to be acknowledged.
+            seat.given = header.sequence.saturating_add(1);
+        }
         self.advance_to(header.sequence.saturating_add(1));
         let len = header.payload_size as usize;
         if len > sample.payload().len() {
-            self.invalid += 1;
+            self.refuse(before);
             let source = DataError::LengthMismatch { claimed: len, actual: sample.payload().len() };
             return Err(ReceiveError::Payload { position: header.sequence, source });
         }
         let position = header.sequence;
         let payload = self.borrow_or_copy(sample, len);
         let data = RuntimeData::from_parts(header, payload).map_err(|source| {
-            self.invalid += 1;
+            self.refuse(before);
             ReceiveError::Payload { position, source }
         })?;
         if data.header().kind == MessageKind::Data {
@@ -404,6 +505,13 @@ impl Subscriber {
             self.latencies.record(received_ns.saturating_sub(sent_ns));
         }
         Ok(data)
+    }
+
+    /// Counts a message that is not valid, and takes it as not given out.
+    fn refuse(&mut self, before: Option<Seat>) {
+        self.invalid += 1;
+        self.seat = before;
+        self.tell_acknowledged();
     }
 
     /// Whether the next message can be number `sequence`: after a gap, only one that was sent, or is
@@ -448,9 +556,17 @@ impl Subscriber {
     }
 
     /// Messages that were sent and never came, although nothing is to be dropped. Zero, unless
-    /// something is wrong: the publisher died with a message half-way, for one.
+    /// something is wrong: the publisher died, or left, before what it had sent could be given to the
+    /// successor in a seat, for one. In a seat, those of all its holders together.
     pub fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// Messages with which their publisher died half-way, so that they have a number and did not come.
+    /// They were never sent to the end, and are not [missed](Self::missed). In a seat, those of all its
+    /// holders together.
+    pub fn orphaned(&self) -> u64 {
+        self.orphaned
     }
 
     /// Messages that came and were not valid.
@@ -461,10 +577,7 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.own().state.store(place::FREE, Ordering::SeqCst);
-        // The next holder may be killed before he has named his own bell.
-        self.own().bell.store(0, Ordering::Release);
-        self.own().place.release();
+        self.own().leave();
         self.shared.settle();
         // Its share of the queue is room for others now.
         for bell in self.shared.page.publisher_to_wake().into_iter().flatten() {

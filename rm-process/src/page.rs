@@ -31,6 +31,8 @@ struct Page {
     item: AtomicU64,
     /// When work on it began, in nanoseconds of the monotonic clock.
     since_ns: AtomicU64,
+    /// What else the child says of it.
+    place: AtomicU64,
 }
 
 /// The item that a process works on.
@@ -39,6 +41,9 @@ struct Page {
 pub struct ItemInWork {
     /// Its position, counted from 0 over all inputs.
     pub item: u64,
+    /// What the process says of where it came from, in a code of its own; 0 where it says nothing.
+    #[serde(default)]
+    pub place: u64,
     /// How long it has been in work, or had been when the process ended.
     pub for_time: Duration,
 }
@@ -110,7 +115,8 @@ impl StatusPage {
         let page = self.mapping.page();
         let item = page.item.load(Ordering::Acquire).checked_sub(1)?;
         let since = Duration::from_nanos(page.since_ns.load(Ordering::Relaxed));
-        Some(ItemInWork { item, for_time: now.saturating_sub(since) })
+        let place = page.place.load(Ordering::Relaxed);
+        Some(ItemInWork { item, place, for_time: now.saturating_sub(since) })
     }
 }
 
@@ -127,9 +133,15 @@ impl WorkPage {
 
     /// Notes that work on an item begins; `item` is its position, counted from 0 over all inputs.
     pub fn begin(&self, item: u64) {
+        self.begin_at(item, 0);
+    }
+
+    /// As [`begin`](Self::begin), with what the parent is to know of where the item came from.
+    pub fn begin_at(&self, item: u64, place: u64) {
         let page = self.mapping.page();
         let now = u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX);
         page.since_ns.store(now, Ordering::Relaxed);
+        page.place.store(place, Ordering::Relaxed);
         page.item.store(item.saturating_add(1), Ordering::Release);
     }
 

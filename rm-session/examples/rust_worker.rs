@@ -26,6 +26,8 @@ fn main() -> anyhow::Result<()> {
     runtime.ready()?;
     loop {
         match runtime.next_step()? {
+            Next::SetParams(change) => change.refuse("it has no parameters"),
+            Next::Flush => {}
             Next::Item { data, index, .. } => {
                 let Some(text) = data.as_text() else { bail!("item {index} is no text") };
                 match (role.as_str(), text) {
@@ -45,8 +47,12 @@ fn main() -> anyhow::Result<()> {
                     },
                     _ => {}
                 }
-                match runtime.publish(&RuntimeData::text(format!("{text}!"))?) {
+                match runtime.publish(None, RuntimeData::text(format!("{text}!"))?) {
                     // The session closes the channels when it is over.
+                    Err(WorkerRuntimeError::Publish(_)) => return Ok(()),
+                    result => result?,
+                }
+                match runtime.done() {
                     Err(WorkerRuntimeError::Publish(_)) => return Ok(()),
                     result => result?,
                 }

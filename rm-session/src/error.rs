@@ -8,7 +8,11 @@ use std::time::Duration;
 use rm_bridge::{
     DataPlaneError, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure,
 };
-use rm_core::NodeId;
+use rm_core::{IdError, NodeError, NodeId, ParameterProblem, SessionId};
+
+use crate::config::ConfigError;
+use crate::plan::PlanError;
+use crate::status::SessionStatus;
 
 /// Why a session did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,59 @@ pub enum SessionError {
         needed: usize,
         /// How many there may be.
         limit: usize,
+    },
+    /// The whole runtime would have more worker processes than it allows.
+    #[error(
+        "the pipeline needs {needed} worker processes, but {running} of the {limit} that the runtime \
+         allows are taken"
+    )]
+    RuntimeFull {
+        /// How many it needs.
+        needed: usize,
+        /// How many there are, in all sessions.
+        running: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The runtime would have more sessions than it allows.
+    #[error("there are {running} sessions, {limit} are allowed")]
+    TooManySessions {
+        /// How many there are.
+        running: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A session of that name has not ended yet.
+    #[error("there is a session {id} already")]
+    Exists {
+        /// The name.
+        id: SessionId,
+    },
+    /// The settings of the default runtime cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The name is none.
+    #[error(transparent)]
+    Id(IdError),
+    /// The pipeline cannot be run.
+    #[error(transparent)]
+    Plan(PlanError),
+    /// Its nodes were started before.
+    #[error("session {id} was initialised before; it is {status}")]
+    AlreadyInitialized {
+        /// Its name.
+        id: SessionId,
+        /// Where it is.
+        status: SessionStatus,
+    },
+    /// The delays between restarts of a node make no sense.
+    #[error("node {node} cannot be restarted as its manifest says")]
+    Backoff {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: rm_bridge::BackoffError,
     },
     /// The session has input, and no node that takes any.
     #[error("the pipeline takes no input: each of its first nodes is a source")]
@@ -82,6 +139,39 @@ pub enum SessionError {
         /// What is known of the process.
         report: Box<FailureReport>,
     },
+    /// A Python node was at one item for longer than it may, and its process was ended.
+    #[error(
+        "node {node} ({node_type}) has been at item {item} for more than {timeout:?}: {report:#}"
+    )]
+    ItemTimeout {
+        /// The node.
+        node: NodeId,
+        /// Its type.
+        node_type: String,
+        /// The item's position, counted from 0 over all inputs of the node.
+        item: u64,
+        /// How long it may take.
+        timeout: Duration,
+        /// What is known of the process.
+        report: Box<FailureReport>,
+    },
+    /// A native node did not get ready.
+    #[error("node {node} is not ready after {timeout:?}")]
+    NativeInitTimeout {
+        /// The node.
+        node: NodeId,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// The session has ended before, and what ended it was told.
+    #[error("the session has ended ({status})")]
+    Ended {
+        /// Where it is.
+        status: SessionStatus,
+    },
+    /// An item could not be given to it.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// The session was cancelled.
     #[error("the session was cancelled")]
     Cancelled,
@@ -94,8 +184,132 @@ impl SessionError {
             Self::Node { node, .. }
             | Self::Crashed { node, .. }
             | Self::InitTimeout { node, .. }
+            | Self::ItemTimeout { node, .. }
+            | Self::NativeInitTimeout { node, .. }
+            | Self::Stage(StageError::TimedOut { node, .. })
             | Self::Stage(StageError::Node { node, .. }) => Some(node),
             _ => None,
         }
     }
+}
+
+/// Why an item was not given to a session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// No node takes items from outside.
+    #[error("the pipeline takes no input: each of its first nodes is a source")]
+    NoInput,
+    /// No node of that name takes items from outside.
+    #[error("no input {name:?}{hint}; the pipeline takes items for: {known}")]
+    NoSuchInput {
+        /// The name asked for.
+        name: String,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// The nodes are not ready yet.
+    #[error("the session is {status}; items can be sent once it is ready")]
+    NotReady {
+        /// Where it is.
+        status: SessionStatus,
+    },
+    /// The input was ended, or the session has ended.
+    #[error("the session takes no items any more")]
+    Ended,
+}
+
+/// Why a node does not have new values of its parameters.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParamsError {
+    /// There is no such node.
+    #[error("no node {node:?} in the session{hint}")]
+    NoSuchNode {
+        /// The id asked for.
+        node: String,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+    },
+    /// The parameters are no object.
+    #[error("parameters of node {node} are an object of names and values, not {found}")]
+    NotAnObject {
+        /// The node.
+        node: NodeId,
+        /// What was given.
+        found: String,
+    },
+    /// The node has no such parameter, or not of that type.
+    #[error("node {node}: {problem}")]
+    Invalid {
+        /// The node.
+        node: NodeId,
+        /// What is wrong.
+        problem: ParameterProblem,
+    },
+    /// A native node does not take them.
+    #[error("node {node} does not take its new parameters")]
+    Node {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: NodeError,
+    },
+    /// A Python node does not take them.
+    #[error("node {node} does not take its new parameters: {message}")]
+    Refused {
+        /// The node.
+        node: NodeId,
+        /// Why, in its words.
+        message: String,
+    },
+    /// The node does not run at this moment.
+    #[error("node {node} does not run")]
+    NotRunning {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// Why the nodes of a session did not get ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The session was initialised before.
+    #[error("session {id} was initialised before; it is {status}")]
+    AlreadyInitialized {
+        /// Its name.
+        id: SessionId,
+        /// Where it is.
+        status: SessionStatus,
+    },
+    /// A node did not get ready, and the session has ended.
+    #[error(transparent)]
+    Failed(#[from] SessionError),
+}
+
+/// Why a session is not cleaned up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CleanupError {
+    /// There is no session of that name, or it has ended and was cleaned up.
+    #[error("no session {id:?}{hint}")]
+    NoSuchSession {
+        /// The name asked for.
+        id: String,
+        /// `; did you mean …?`, or nothing.
+        hint: String,
+    },
+    /// Processes of it do not end although they were killed.
+    #[error("processes of the session are still running")]
+    ProcessesStillRunning,
+    /// A channel could not be removed.
+    #[error("the session's channels could not be removed")]
+    ChannelCleanupFailed,
+    /// Something else is left.
+    #[error("the session has left something behind: {0}")]
+    ResourceLeak(String),
 }

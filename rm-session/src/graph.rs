@@ -69,7 +69,7 @@ impl Graph {
     fn from_connections(len: usize, connections: &[Connection]) -> Result<Self, Vec<usize>> {
         let mut predecessors = vec![Vec::new(); len];
         let mut successors = vec![Vec::new(); len];
-        for &Connection { from, to } in connections {
+        for &Connection { from, to, .. } in connections {
             successors[from].push(to);
             predecessors[to].push(from);
         }
@@ -164,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn edges(pairs: &[(usize, usize)]) -> Vec<Connection> {
-        let edge = |&(from, to)| Connection { from, to };
+        let edge = |&(from, to)| Connection::new(from, to);
         pairs.iter().map(edge).collect()
     }
 

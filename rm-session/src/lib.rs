@@ -33,8 +33,11 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod direct;
 mod error;
+mod event;
 mod graph;
+mod machine;
 mod manifest;
 mod plan;
 mod problem;
@@ -42,24 +45,33 @@ mod progress;
 mod run;
 mod runtime;
 mod session;
+mod statistics;
+mod status;
 mod wiring;
 
-pub use config::RuntimeConfig;
-pub use error::SessionError;
+pub use config::{ConfigError, RuntimeConfig, SettingError, settings};
+pub use direct::{cleanup_session, create_session, default_runtime, initialize_pipeline};
+pub use error::{CleanupError, InitError, InputError, ParamsError, SessionError};
+pub use event::{DeadLetter, SessionEvent, SessionEvents};
 pub use graph::{Graph, GraphError};
+pub use machine::{Gpu, GpuVendor, Machine, SharedMemory};
 pub use manifest::{
-    Connection, ExecutorType, Manifest, ManifestError, MultiprocessSettings, NodeSpec,
-    OverrideError, parse_override,
+    Capabilities, Connection, ExecutorType, Format, GpuSpec, Manifest, ManifestError,
+    MultiprocessSettings, NodeSpec, OverrideError, PipelineConfig, QueueSpec, manifest_schema,
+    parse_override,
 };
 pub use plan::{
-    Consumer, Edge, Plan, PlanError, PlannedChannel, PlannedNode, Producer, Reason, Route, Stage,
+    Consumer, Edge, Plan, PlanError, PlannedChannel, PlannedNode, Producer, Queue, Reason, Route,
+    SharedMemoryPlan, Stage,
 };
 pub use problem::{Problem, ProblemKind, Warning};
 pub use progress::{InitProgress, InitStatus};
 pub use rm_bridge::callback;
 pub use run::{RunEvent, RunReport, run};
 pub use runtime::{CancelToken, Runtime};
-pub use session::Session;
+pub use session::{Session, SessionSnapshot};
+pub use statistics::{NodeSummary, SessionStatistics};
+pub use status::{IllegalStatus, SessionStatus};
 
 /// The built-in media nodes.
 #[cfg(feature = "nodes")]

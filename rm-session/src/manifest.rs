@@ -1,26 +1,34 @@
-//! What a user wants to run: nodes and connections, read from JSON.
+//! What a user wants to run: nodes and connections, read from JSON or YAML.
 //!
 //! Main type: [`Manifest`]. A value of it is valid: ids are unique, connections lead to nodes that
 //! there are. Whether the node types exist and take their parameters is for
 //! [`Plan`](crate::Plan) to say, and circles are found by [`Graph`](crate::Graph).
 
+mod connections;
 mod cursor;
+mod node;
 mod overrides;
 mod read;
+mod schema;
+mod spec;
 #[cfg(test)]
 mod tests;
+mod text;
 
-pub use rm_bridge::ExecutorType;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+pub use rm_bridge::ExecutorType;
 use rm_core::{NodeId, did_you_mean};
-use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 pub use self::overrides::{OverrideError, parse_override};
+pub use self::schema::manifest_schema;
+pub use self::spec::{
+    Capabilities, Connection, GpuSpec, MultiprocessSettings, NodeSpec, QueueSpec,
+};
+pub use self::text::Format;
 use crate::problem::{Problem, Warning, list};
 
 /// Why there is no manifest.
@@ -42,12 +50,14 @@ pub enum ManifestError {
         /// Most bytes allowed.
         max: usize,
     },
-    /// The text is not JSON.
+    /// The text is not JSON, or not YAML.
     #[error(
-        "invalid JSON in {} at line {line} column {column}: {message}",
+        "invalid {format} in {} at line {line} column {column}: {message}",
         file.as_ref().map_or("manifest".into(), |file| file.to_string_lossy())
     )]
     Syntax {
+        /// What it was read as.
+        format: Format,
         /// The file, where the text came from one.
         file: Option<PathBuf>,
         /// Line of the first character that does not fit, from 1.
@@ -57,7 +67,7 @@ pub enum ManifestError {
         /// What the parser expected.
         message: String,
     },
-    /// The JSON is not a manifest. These are all of its problems, and there is at least one.
+    /// The document is not a manifest. These are all of its problems, and there is at least one.
     #[error("invalid manifest:{}", list(.0))]
     Invalid(Vec<Problem>),
     /// An override names a node that there is not.
@@ -68,48 +78,6 @@ pub enum ManifestError {
         /// `; did you mean …?`, or nothing.
         hint: String,
     },
-}
-
-/// One node as the manifest gives it.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct NodeSpec {
-    /// Its id, unique in the manifest.
-    pub id: NodeId,
-    /// Its type: a registered name, or `package.module:Class` for a Python node.
-    pub node_type: String,
-    /// Its parameters; always an object.
-    pub params: Value,
-    /// The executor asked for, if one is.
-    pub executor: Option<ExecutorType>,
-}
-
-/// One connection, between two different nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-pub struct Connection {
-    /// Where items come from: a place in [`Manifest::nodes`].
-    pub from: usize,
-    /// Where they go: a place in [`Manifest::nodes`].
-    pub to: usize,
-}
-
-/// What a manifest says of worker processes. What it does not say is up to the runtime.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-#[non_exhaustive]
-pub struct MultiprocessSettings {
-    /// Most worker processes that the pipeline may have, at least 1.
-    pub max_processes_per_session: Option<usize>,
-    /// Size of each channel in bytes, a power of two.
-    pub channel_capacity: Option<usize>,
-    /// How long a worker may take until it is ready.
-    #[serde(rename = "init_timeout_secs", serialize_with = "as_seconds")]
-    pub init_timeout: Option<Duration>,
-    /// The Python interpreter of the workers: a path, or a name on the search path.
-    pub python_executable: Option<PathBuf>,
-}
-
-fn as_seconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_secs_f64()).serialize(to)
 }
 
 /// A valid manifest.
@@ -163,10 +131,20 @@ impl Manifest {
     /// [`ManifestError::Syntax`] if it is not JSON, [`ManifestError::Invalid`] with all problems
     /// if it is no valid manifest, [`ManifestError::TooLong`] above [`Self::MAX_LEN`].
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
-        read::manifest(text.as_bytes(), None)
+        read::manifest(text.as_bytes(), Format::Json, None)
     }
 
-    /// Reads a manifest from a file, whose folder becomes the [`base_dir`](Self::base_dir).
+    /// Reads a manifest from its text in YAML. Fields, problems and their pointers are those of the
+    /// same manifest in JSON. Aliases are followed as long as what they stand for stays small.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json).
+    pub fn from_yaml(text: &str) -> Result<Self, ManifestError> {
+        read::manifest(text.as_bytes(), Format::Yaml, None)
+    }
+
+    /// Reads a manifest from a file, whose folder becomes the [`base_dir`](Self::base_dir). It is
+    /// YAML if its name ends in `.yaml` or `.yml`, JSON otherwise.
     ///
     /// # Errors
     /// [`ManifestError::Read`] if the file cannot be read, and those of
@@ -178,7 +156,7 @@ impl Manifest {
         let file = File::open(path).map_err(unreadable)?;
         file.take(Self::MAX_LEN as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
         let absolute = std::path::absolute(path).map_err(unreadable)?;
-        let mut manifest = read::manifest(&text, Some(path))?;
+        let mut manifest = read::manifest(&text, Format::of(path), Some(path))?;
         manifest.base_dir = absolute.parent().map(Path::to_owned);
         Ok(manifest)
     }
@@ -226,6 +204,11 @@ impl Manifest {
         &self.multiprocess
     }
 
+    /// Most worker processes that the pipeline may have, where the manifest says it.
+    pub fn max_processes(&self) -> Option<usize> {
+        self.multiprocess.max_processes_per_session
+    }
+
     /// The nodes, at least one, in the order of the manifest.
     pub fn nodes(&self) -> &[NodeSpec] {
         &self.nodes
@@ -246,3 +229,6 @@ impl Manifest {
         self.base_dir.as_deref()
     }
 }
+
+/// A manifest, under the name that sessions have for it.
+pub type PipelineConfig = Manifest;

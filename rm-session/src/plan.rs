@@ -7,18 +7,24 @@
 
 mod check;
 mod layout;
+mod print;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use rm_bridge::{ItemPolicy, Limits, QueuePolicy, RestartPolicy};
 use rm_core::{ChannelId, NodeId, NodeRegistry};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::config::RuntimeConfig;
 use crate::graph::Graph;
-use crate::manifest::{ExecutorType, Manifest, MultiprocessSettings};
+use crate::machine::Machine;
+use crate::manifest::{Capabilities, ExecutorType, Manifest, MultiprocessSettings};
 use crate::problem::{Problem, ProblemKind, Report, Warning, list};
 
 /// Why a manifest cannot be run.
@@ -49,20 +55,27 @@ impl PlanError {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// The manifest says so.
+    /// The manifest says so at the node.
     Explicit,
+    /// The manifest says so for its type.
+    Override,
     /// Its type is a registered native one.
     Registered,
-    /// Its type is the import path of a Python class.
-    ImportPath,
+    /// Its type has the form of the import path of a Python class, `package.module:Class`.
+    Pattern,
+    /// Nothing says anything, and its type is a dotted name that can only be meant as that of a
+    /// Python class, `package.module.Class`.
+    Default,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Explicit => "explicit",
+            Self::Override => "override",
             Self::Registered => "registered",
-            Self::ImportPath => "import path",
+            Self::Pattern => "pattern",
+            Self::Default => "default",
         })
     }
 }
@@ -73,7 +86,7 @@ impl fmt::Display for Reason {
 pub struct PlannedNode {
     /// Its id.
     pub id: NodeId,
-    /// Its type: a registered name, or the import path of a Python class.
+    /// Its type: a registered name, or the import path of a Python class as `package.module:Class`.
     pub node_type: String,
     /// Its parameters; always an object.
     pub params: Value,
@@ -81,8 +94,39 @@ pub struct PlannedNode {
     pub executor: ExecutorType,
     /// Why that runs it.
     pub reason: Reason,
-    /// How many borders between processes the data that it works on has crossed, at most.
+    /// How many borders between stages and workers the data that it works on has crossed, at most.
     pub level: usize,
+    /// What it needs of the machine.
+    #[serde(skip_serializing_if = "is_default")]
+    pub capabilities: Capabilities,
+    /// What happens when it fails on an item.
+    #[serde(skip_serializing_if = "is_default")]
+    pub policy: ItemPolicy,
+    /// After which ends its process is started again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub restart: RestartPolicy,
+    /// Variables of its process beyond the environment of all nodes. Only their names are
+    /// serialised, for values are often secret.
+    #[serde(skip_serializing_if = "is_default", serialize_with = "names")]
+    pub env: BTreeMap<String, String>,
+    /// The interpreter of its process that the manifest or the runtime's configuration names; `None`
+    /// looks for one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub python: Option<PathBuf>,
+    /// Whether it is a native node with a thread of its own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub own_thread: bool,
+    /// What its process may use.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limits: Limits,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn names<S: Serializer>(env: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(env.keys())
 }
 
 /// Native nodes that one thread runs as plain calls.
@@ -115,18 +159,64 @@ pub enum Consumer {
     Session,
 }
 
+/// How items wait in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Queue {
+    /// What happens to an item for which there is no room.
+    pub policy: QueuePolicy,
+    /// Most items that wait for the slowest consumer.
+    pub depth: u32,
+    /// Most bytes that wait for the slowest consumer: a power of two.
+    pub capacity: usize,
+}
+
+impl Queue {
+    /// Bytes of the largest item that fits: all of the capacity, or its share where the last `depth`
+    /// items are kept whatever their size.
+    fn max_message(&self, retained: bool) -> usize {
+        match self.policy {
+            QueuePolicy::DropOldest => self.capacity / self.depth.max(1) as usize,
+            QueuePolicy::Block if retained => self.capacity / self.depth.max(1) as usize,
+            _ => self.capacity,
+        }
+    }
+}
+
 /// A queue through which one producer's items go to all of its consumers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PlannedChannel {
-    /// Its name, unique in the plan: the id of the node that writes. A channel of the session is
-    /// named `input-` and the place of the worker in [`Plan::nodes`], with `_` added where a node
-    /// has that id.
+    /// Its name, unique in the plan: the id of the node that writes, with the port or a number behind
+    /// it where the node has several channels. A channel of the session is named `input-` and the
+    /// place of the worker in [`Plan::nodes`]. Where something else has the name, `_` and a number
+    /// are added.
     pub name: ChannelId,
     /// Who writes.
     pub producer: Producer,
+    /// The output port whose items it carries; `None` where the connections name none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub port: Option<String>,
     /// Who reads; at least one, each once.
     pub consumers: Vec<Consumer>,
+    /// How items wait.
+    pub queue: Queue,
+    /// Whether it keeps its last [`depth`](Queue::depth) items for a consumer that is started again.
+    /// Its policy is to block then.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retained: bool,
+    /// Bytes of the largest item that fits.
+    pub max_message: usize,
+}
+
+/// The shared memory of a plan, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SharedMemoryPlan {
+    /// What the channels take when all queues are full. It is not reserved.
+    pub needed: u64,
+    /// What they may take by the runtime's configuration.
+    pub limit: u64,
+    /// What was free in `/dev/shm` when the plan was made, where that is known.
+    pub free: Option<u64>,
 }
 
 /// How items get from one node to another.
@@ -140,13 +230,19 @@ pub enum Route {
 }
 
 /// One connection of the manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Edge {
     /// The node that items come from.
     pub from: usize,
     /// The node that they go to.
     pub to: usize,
+    /// The output port of the source, where the connection names one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub from_port: Option<String>,
+    /// The input port of the target, where the connection names one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub to_port: Option<String>,
     /// The way they take.
     pub route: Route,
 }
@@ -165,13 +261,14 @@ pub struct Edge {
 /// )?;
 /// let plan = Plan::new(manifest, &NodeRegistry::new())?;
 /// assert_eq!(plan.nodes[0].executor, ExecutorType::Multiprocess);
-/// assert_eq!(
-///     plan.to_string(),
+/// assert!(plan.to_string().starts_with(
 ///     "pipeline: nodes 1, stages 0, workers 1, channels 2
-///   worker 0: asr (speech.nodes:Recogniser, multiprocess: import path)
-///   channel input-0: session -> worker 0
-///   channel asr: worker 0 -> session"
-/// );
+///   worker 0: asr (speech.nodes:Recogniser, multiprocess: pattern)
+///   channel input-0: session -> worker 0 (blocks, items 100, 64 MiB, largest 64 MiB)
+///   channel asr: worker 0 -> session (blocks, items 100, 64 MiB, largest 64 MiB)
+///   level 0: worker 0
+///   shared memory: at most 128 MiB of 256 MiB"
+/// ));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -201,22 +298,40 @@ pub struct Plan {
     /// The nodes whose items are the session's output: those without successors that are no
     /// sinks. A worker gives it through its channel.
     pub outputs: Vec<usize>,
-    /// What is odd about the manifest.
+    /// The shared memory of the channels.
+    pub shared_memory: SharedMemoryPlan,
+    /// What is odd about the manifest, or scarce on this machine.
     pub warnings: Vec<Warning>,
 }
 
 impl Plan {
-    /// Plans a manifest for a runtime that knows the node types of `registry`.
+    /// Plans a manifest for this machine and a runtime of default settings that knows the node types
+    /// of `registry`.
     ///
     /// # Errors
-    /// [`PlanError`] with all problems: unknown types, executors that cannot run a node,
-    /// parameters that a native node does not take, connections that cannot be, circles, more
-    /// workers than the manifest allows.
+    /// Those of [`with`](Self::with).
     pub fn new(manifest: Manifest, registry: &NodeRegistry) -> Result<Self, PlanError> {
+        Self::with(manifest, registry, &RuntimeConfig::default(), &Machine::probe())
+    }
+
+    /// Plans a manifest for a machine and a runtime that knows the node types of `registry`. Nothing
+    /// is asked of this machine but whether the interpreters are there that are named.
+    ///
+    /// # Errors
+    /// [`PlanError`] with all problems: unknown types, executors that cannot run a node, settings
+    /// that make no sense for one, parameters that a native node does not take, connections and ports
+    /// that cannot be, circles, needs that the machine does not meet, more processes, memory or
+    /// shared memory than is allowed.
+    pub fn with(
+        manifest: Manifest,
+        registry: &NodeRegistry,
+        config: &RuntimeConfig,
+        machine: &Machine,
+    ) -> Result<Self, PlanError> {
         let mut report = Report::default();
         let choices = check::nodes(&manifest, registry, &mut report);
         check::connections(&manifest, registry, &choices, &mut report);
-        check::limits(&manifest, &choices, &mut report);
+        check::needs(&manifest, &choices, config, machine, &mut report);
         let graph = match Graph::new(&manifest) {
             Ok(graph) => Some(graph),
             Err(error) => {
@@ -224,10 +339,38 @@ impl Plan {
                 None
             }
         };
-        report.finish().map_err(PlanError::Invalid)?;
-        let graph = graph.expect("a cycle has been reported as a problem");
-        let choices: Vec<_> = choices.into_iter().flatten().collect();
-        Ok(layout::plan(manifest, registry, &graph, &choices))
+        let chosen: Option<Vec<_>> = choices.into_iter().collect();
+        let (Some(graph), Some(choices)) = (graph, chosen) else {
+            let problems = report.finish().expect_err("what is missing has been reported");
+            return Err(PlanError::Invalid(problems));
+        };
+        let layout = layout::plan(&manifest, registry, config, &graph, &choices);
+        check::reach(&manifest, registry, &choices, &layout, &mut report);
+        let channels = sizes::channels(layout.channels, &manifest, config, &mut report);
+        let sizes = channels.iter().map(|channel| channel.queue.capacity as u64);
+        let shared_memory = SharedMemoryPlan {
+            needed: sizes.fold(0, u64::saturating_add),
+            limit: config.shm_segment_size as u64,
+            free: machine.shared_memory.map(|shm| shm.free),
+        };
+        check::shared_memory(shared_memory, &mut report);
+        let found = report.finish().map_err(PlanError::Invalid)?;
+        let mut warnings = manifest.warnings().to_vec();
+        warnings.extend(found);
+        Ok(Self {
+            name: manifest.name().to_owned(),
+            multiprocess: manifest.multiprocess().clone(),
+            base_dir: manifest.base_dir().map(ToOwned::to_owned),
+            nodes: layout.nodes,
+            stages: layout.stages,
+            workers: layout.workers,
+            channels,
+            edges: layout.edges,
+            inputs: layout.inputs,
+            outputs: layout.outputs,
+            shared_memory,
+            warnings,
+        })
     }
 
     /// The stage or worker that runs a node.
@@ -246,52 +389,26 @@ impl Plan {
         .expect("every node is in a stage or a worker")
     }
 
-    fn write_node(&self, f: &mut fmt::Formatter<'_>, node: usize) -> fmt::Result {
-        let node = &self.nodes[node];
-        let (executor, reason) = (node.executor.name(), node.reason);
-        write!(f, "{} ({}, {executor}: {reason})", node.id, node.node_type)
-    }
-}
-
-impl fmt::Display for Consumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stage(stage) => write!(f, "stage {stage}"),
-            Self::Worker(worker) => write!(f, "worker {worker}"),
-            Self::Session => f.write_str("session"),
-        }
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (nodes, stages) = (self.nodes.len(), self.stages.len());
-        let (workers, channels) = (self.workers.len(), self.channels.len());
-        write!(f, "{}: nodes {nodes}, stages {stages}, ", self.name)?;
-        write!(f, "workers {workers}, channels {channels}")?;
+    /// What runs at the same time: for each level, its stages and workers. An item is in one place
+    /// of a level while the next one is in a place before it.
+    pub fn waves(&self) -> Vec<Vec<Consumer>> {
+        let mut waves = Vec::new();
+        let mut put = |node: usize, place| {
+            let level = self.nodes[node].level;
+            waves.resize(waves.len().max(level + 1), Vec::new());
+            waves[level].push(place);
+        };
         for (index, stage) in self.stages.iter().enumerate() {
-            write!(f, "\n  stage {index}: ")?;
-            for (place, &node) in stage.nodes.iter().enumerate() {
-                f.write_str(if place == 0 { "" } else { ", " })?;
-                self.write_node(f, node)?;
-            }
+            put(stage.nodes[0], Consumer::Stage(index));
         }
         for (index, &worker) in self.workers.iter().enumerate() {
-            write!(f, "\n  worker {index}: ")?;
-            self.write_node(f, worker)?;
+            put(worker, Consumer::Worker(index));
         }
-        for channel in &self.channels {
-            write!(f, "\n  channel {}: ", channel.name)?;
-            match channel.producer {
-                Producer::Node(node) => write!(f, "{}", self.place_of(node))?,
-                Producer::Session => f.write_str("session")?,
-            }
-            f.write_str(" -> ")?;
-            for (place, consumer) in channel.consumers.iter().enumerate() {
-                f.write_str(if place == 0 { "" } else { ", " })?;
-                write!(f, "{consumer}")?;
-            }
-        }
-        Ok(())
+        waves
+    }
+
+    /// Bytes of shared memory that the channels take when all queues are full.
+    pub fn shared_memory(&self) -> u64 {
+        self.shared_memory.needed
     }
 }

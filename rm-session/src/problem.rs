@@ -39,6 +39,14 @@ pub enum ProblemKind {
     Parameter,
     /// A connection leads into a source or out of a sink.
     Connection,
+    /// A connection names a port that a node does not have.
+    Port,
+    /// A field makes no sense for the node that has it, or beside another one.
+    Setting,
+    /// The machine lacks what a node needs.
+    Capability,
+    /// The interpreter that is asked for is not there.
+    Interpreter,
     /// Two connected nodes have no type of data in common.
     DataType,
     /// The pipeline needs more than a limit allows.
@@ -119,6 +127,10 @@ impl Report {
         } else {
             self.further += 1;
         }
+    }
+
+    pub(crate) fn warning(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.warnings.push(Warning { pointer: pointer.into(), message: message.into() });
     }
 
     /// `; did you mean "…"?`, as long as there is room for the problem that it belongs to.

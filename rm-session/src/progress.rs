@@ -12,6 +12,8 @@ use serde::Serialize;
 pub enum InitStatus {
     /// Its process or thread is being started.
     Starting,
+    /// Its process runs and joins its channels.
+    Connecting,
     /// It loads what it needs.
     LoadingModel,
     /// It is ready for items.

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use rm_bridge::{ConnectionReport, NodeReport, Output};
+use rm_bridge::{ConnectionReport, ItemFailure, NodeReport, Output};
 use rm_core::RuntimeData;
 use serde::Serialize;
 
@@ -34,6 +34,8 @@ pub struct RunReport {
     pub nodes: Vec<NodeReport>,
     /// One for each connection, in the order of the manifest.
     pub connections: Vec<ConnectionReport>,
+    /// Items that were left out because a node failed on them: the first thousand.
+    pub failures: Vec<ItemFailure>,
     /// Time until every node was ready, in microseconds.
     pub init_time_us: u64,
     /// Time from then until the last item was out, in microseconds.
@@ -65,17 +67,27 @@ pub async fn run(
         return Err(SessionError::NoInput);
     }
     let (name, warnings) = (plan.name.clone(), plan.warnings.clone());
-    let mut session = Session::create(runtime, plan, cancel)?;
-    let ran = drive(&mut session, input, &mut events, began).await;
-    let (nodes, connections) = session.reports();
+    let session = Session::create(runtime, plan, cancel)?;
+    let ran = drive(&session, input, &mut events, began).await;
     session.close().await;
     let (init_time_us, run_time_us) = ran?;
+    let (nodes, connections) = session.reports();
+    let failures = session.skipped();
     let total_time_us = micros(began);
-    Ok(RunReport { name, nodes, connections, init_time_us, run_time_us, total_time_us, warnings })
+    Ok(RunReport {
+        name,
+        nodes,
+        connections,
+        failures,
+        init_time_us,
+        run_time_us,
+        total_time_us,
+        warnings,
+    })
 }
 
 async fn drive(
-    session: &mut Session,
+    session: &Session,
     input: Vec<RuntimeData>,
     events: &mut (impl FnMut(RunEvent) + Send),
     began: Instant,
@@ -83,9 +95,22 @@ async fn drive(
     session.initialize(|step| events(RunEvent::Progress(step))).await?;
     let init_time_us = micros(began);
     let started = Instant::now();
-    session.feed(input);
-    while let Some(output) = session.next_output().await? {
-        events(RunEvent::Output(output));
-    }
+    let feed = async {
+        for item in input {
+            // The session has ended, and says itself why.
+            if session.send_all(item).await.is_err() {
+                break;
+            }
+        }
+        session.finish();
+        Ok::<(), SessionError>(())
+    };
+    let take = async {
+        while let Some(output) = session.recv().await? {
+            events(RunEvent::Output(output));
+        }
+        Ok(())
+    };
+    tokio::try_join!(feed, take)?;
     Ok((init_time_us, micros(started)))
 }

@@ -1,19 +1,71 @@
 //! What sessions share.
 //!
-//! Main type: [`Runtime`]. It is an explicit value; there is no global one.
+//! Main type: [`Runtime`]. It is an explicit value; [`default_runtime`](crate::default_runtime) is one
+//! for those who need no other.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
-use rm_core::NodeRegistry;
+use rm_core::{NodeRegistry, SessionId};
 use tokio::sync::watch;
 
 use crate::config::RuntimeConfig;
+use crate::error::SessionError;
+use crate::plan::Plan;
+use crate::session::{Life, Session, lock};
 
-/// What sessions share: settings and node types. Clones are the same.
+/// What sessions share: settings, node types and limits. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     pub(crate) config: Arc<RuntimeConfig>,
     pub(crate) registry: Arc<NodeRegistry>,
+    table: Arc<Table>,
+}
+
+/// The sessions that there are.
+#[derive(Default)]
+struct Table {
+    sessions: Mutex<HashMap<SessionId, (u64, Weak<Life>)>>,
+    processes: AtomicUsize,
+    counter: AtomicU64,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(lock(&self.sessions).keys()).finish()
+    }
+}
+
+/// Processes that a session may start; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Places {
+    table: Arc<Table>,
+    count: usize,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.table.processes.fetch_sub(self.count, Ordering::AcqRel);
+    }
+}
+
+/// A session's entry in the table; removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    table: Arc<Table>,
+    id: SessionId,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut sessions = lock(&self.table.sessions);
+        // Another may have the name by now.
+        if sessions.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
+            sessions.remove(&self.id);
+        }
+    }
 }
 
 impl Runtime {
@@ -32,7 +84,8 @@ impl Runtime {
             }
             Err(error) => tracing::warn!(%error, "cannot look for what killed runtimes left"),
         }
-        Self { config: Arc::new(config), registry: Arc::new(registry) }
+        let (config, registry, table) = (Arc::new(config), Arc::new(registry), Arc::default());
+        Self { config, registry, table }
     }
 
     /// The native node types.
@@ -43,6 +96,55 @@ impl Runtime {
     /// The settings.
     pub fn config(&self) -> &RuntimeConfig {
         &self.config
+    }
+
+    /// The session of that name, if there is one that has not ended.
+    pub fn session(&self, id: &SessionId) -> Option<Session> {
+        let sessions = lock(&self.table.sessions);
+        sessions.get(id).and_then(|(_, life)| life.upgrade()).map(Session::of)
+    }
+
+    /// The names of all sessions that have not ended, in alphabetical order.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let mut ids: Vec<_> = lock(&self.table.sessions).keys().cloned().collect();
+        ids.sort();
+        ids
+    }
+
+    /// Puts aside the processes that a plan needs.
+    pub(crate) fn admit(&self, plan: &Plan) -> Result<Places, SessionError> {
+        let needed = plan.workers.len();
+        if let Some(limit) = self.config.max_processes_per_session.filter(|max| needed > *max) {
+            return Err(SessionError::TooManyProcesses { needed, limit });
+        }
+        let admit = |running: usize| {
+            let sum = running.checked_add(needed)?;
+            self.config.max_processes.is_none_or(|max| sum <= max).then_some(sum)
+        };
+        let (table, order) = (&self.table, Ordering::AcqRel);
+        match table.processes.fetch_update(order, Ordering::Acquire, admit) {
+            Ok(_) => Ok(Places { table: Arc::clone(table), count: needed }),
+            Err(running) => {
+                let limit = self.config.max_processes.unwrap_or(usize::MAX);
+                Err(SessionError::RuntimeFull { needed, running, limit })
+            }
+        }
+    }
+
+    /// Notes a session under its name.
+    pub(crate) fn register(&self, life: &Arc<Life>) -> Result<Registered, SessionError> {
+        let (table, id) = (Arc::clone(&self.table), life.shared.id.clone());
+        let number = table.counter.fetch_add(1, Ordering::Relaxed);
+        let mut sessions = lock(&table.sessions);
+        if let Some(limit) = self.config.max_sessions.filter(|max| sessions.len() >= *max) {
+            return Err(SessionError::TooManySessions { running: sessions.len(), limit });
+        }
+        if sessions.contains_key(&id) {
+            return Err(SessionError::Exists { id });
+        }
+        sessions.insert(id.clone(), (number, Arc::downgrade(life)));
+        drop(sessions);
+        Ok(Registered { table, id, number })
     }
 }
 

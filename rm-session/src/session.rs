@@ -1,517 +1,568 @@
 //! A pipeline that runs, with its threads, its worker processes and its shared memory.
 //!
-//! Main type: [`Session`]. It is created, initialised and run in this order, and closed in any
-//! case. Whatever happens, [`Session::close`] leaves no process, no thread and no file; dropping a
-//! session that was not closed does the same, without waiting.
+//! Main type: [`Session`], a cheap handle. What it stands for is owned by a task of its own, which
+//! supervises it from its initialisation to its end; when the last handle is dropped, it ends. However
+//! it ends, no process, no thread and no file is left.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod drain;
+mod driver;
+mod figures;
+mod follow;
+mod params;
+mod workers;
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use futures_core::Stream;
 use rm_bridge::{
-    ConnectionReport, DataPlane, ExecutorType, ExitReason, FeedSender, Incoming, InputReport,
-    Limits, MultiprocessExecutor, NodeReport, Output, StageError, StageEvent, StageHandle, Worker,
-    WorkerError, WorkerEvent, WorkerSpec, spawn_stage,
+    ChannelSnapshot, ConnectionReport, DataPlane, Destination, FeedSender, ItemFailure,
+    NodeProcess, NodeProcessSnapshot, NodeReport, NodeStatistics, Output, Outputs, StageRemote,
+    Worker, outlet,
 };
-use rm_core::{NodeId, RuntimeData, SessionId};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use rm_core::{RuntimeData, SessionId, did_you_mean};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::error::SessionError;
-use crate::plan::{Consumer, Plan, Route};
-use crate::progress::{InitProgress, InitStatus};
+use self::driver::{Driver, Order};
+use crate::error::{InputError, SessionError};
+use crate::event::{SessionEvent, SessionEvents};
+use crate::plan::Plan;
+use crate::progress::InitProgress;
 use crate::runtime::{CancelToken, Runtime};
+use crate::status::SessionStatus;
 use crate::wiring;
 
 /// Items that wait for the caller to take them.
 const OUTPUT_DEPTH: usize = 64;
-/// How often a loading node is spoken of at least.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long to wait for the cause after an effect has been seen.
-const CAUSE_DELAY: Duration = Duration::from_secs(1);
-/// How long a worker that has closed its control channel may go on living, and how long its last
-/// words are waited for after its end.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-const SILENCE: Duration = Duration::from_secs(2);
-/// How long workers have to end after a failure or a cancellation.
-const SHORT_GRACE: Duration = Duration::from_millis(500);
+/// Events that wait for a slow reader of them.
+const EVENT_DEPTH: usize = 1024;
+/// Items left out that are kept for a report.
+const MAX_SKIPPED: usize = 1000;
 
-/// What the parts of a session tell it.
-enum Notice {
-    Stage(usize, StageEvent),
-    Started(usize, Worker),
-    NotStarted(WorkerError),
-    Worker(usize, Incoming),
-    /// A worker's process has ended.
-    Gone(usize),
-    BadControl(WorkerError),
+/// One of the ends by which items get in.
+pub(crate) struct Feeder {
+    pub(crate) sender: FeedSender,
+    /// The nodes that it leads to, by their places in the plan, with their ports, and where each lies.
+    pub(crate) nodes: Vec<(usize, Option<String>, Option<Destination>)>,
 }
 
-/// What a worker is and has done.
-struct WorkerState {
-    handle: Option<Worker>,
-    ready: bool,
-    last: InitProgress,
-    finished: Option<(NodeReport, Vec<InputReport>)>,
+/// What is known of one worker from outside of the driver.
+#[derive(Default)]
+pub(crate) struct LiveWorker {
+    pub(crate) handle: Option<Worker>,
+    pub(crate) restarts: u32,
+    /// What it had done when it finished.
+    pub(crate) finished: Option<NodeStatistics>,
 }
 
-/// What a stage has done.
-type StageDone = (Vec<NodeReport>, Vec<ConnectionReport>, Vec<InputReport>);
+/// What the handles and the driver share.
+pub(crate) struct Shared {
+    pub(crate) id: SessionId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) runtime: Runtime,
+    /// `None` once the session has ended.
+    data_plane: Mutex<Option<Arc<DataPlane>>>,
+    /// The folder of its shared memory.
+    pub(crate) folder: PathBuf,
+    /// The channels as they were at the end.
+    last_channels: Mutex<Vec<ChannelSnapshot>>,
+    pub(crate) outputs: Outputs,
+    pub(crate) cancel: CancelToken,
+    pub(crate) epoch: Arc<AtomicU32>,
+    pub(crate) status: watch::Sender<SessionStatus>,
+    pub(crate) events: Mutex<Option<broadcast::Sender<SessionEvent>>>,
+    /// Parameters by node: those of the plan, and what was changed since.
+    pub(crate) params: Mutex<Vec<Value>>,
+    pub(crate) workers: Mutex<Vec<LiveWorker>>,
+    pub(crate) stages: Mutex<Vec<StageRemote>>,
+    pub(crate) reports: Mutex<(Vec<NodeReport>, Vec<ConnectionReport>)>,
+    /// The first items that were left out.
+    skipped: Mutex<Vec<ItemFailure>>,
+    feeds: Mutex<Option<Arc<Vec<Feeder>>>>,
+    /// Why it failed, until somebody has taken it.
+    pub(crate) failure: Mutex<Option<SessionError>>,
+    has_input: AtomicBool,
+    initialized: AtomicBool,
+    /// Threads that did not end.
+    pub(crate) left_behind: AtomicUsize,
+    orders: mpsc::UnboundedSender<Order>,
+    created_at: SystemTime,
+    began: Instant,
+}
 
-/// A pipeline that runs.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Goes to the next status, if it can follow; tells of it.
+    pub(crate) fn set_status(&self, next: SessionStatus) {
+        let mut changed = None;
+        self.status.send_if_modified(|status| match status.become_next(next) {
+            Ok(next) => {
+                changed = Some(next.clone());
+                *status = next;
+                true
+            }
+            Err(_) => false,
+        });
+        if let Some(status) = changed {
+            self.tell(SessionEvent::Status(status));
+        }
+    }
+
+    pub(crate) fn tell(&self, event: SessionEvent) {
+        if let Some(events) = &*lock(&self.events) {
+            // Nobody needs to listen.
+            let _ = events.send(event);
+        }
+    }
+
+    /// Its shared memory, while there is some.
+    pub(crate) fn plane(&self) -> Option<Arc<DataPlane>> {
+        lock(&self.data_plane).clone()
+    }
+
+    fn channels(&self) -> Vec<ChannelSnapshot> {
+        match self.plane() {
+            Some(plane) => {
+                (0..plane.len()).map(|number| plane.channel(number).snapshot()).collect()
+            }
+            None => lock(&self.last_channels).clone(),
+        }
+    }
+
+    /// Lets go of its shared memory, which is gone when this returns.
+    pub(crate) fn remove_plane(&self) {
+        let channels = self.channels();
+        let plane = lock(&self.data_plane).take();
+        if let Some(plane) = plane {
+            *lock(&self.last_channels) = channels;
+            plane.close();
+            plane.remove();
+        }
+    }
+
+    /// Notes an item that was left out.
+    pub(crate) fn note_skipped(&self, failure: ItemFailure) {
+        let ItemFailure { node, item, failure: cause, .. } = &failure;
+        tracing::warn!(%node, item, %cause, "an item is left out");
+        let mut skipped = lock(&self.skipped);
+        if skipped.len() < MAX_SKIPPED {
+            skipped.push(failure.clone());
+        }
+        drop(skipped);
+        self.tell(SessionEvent::ItemSkipped(failure));
+    }
+
+    /// Takes nothing more from outside.
+    pub(crate) fn close_feeds(&self) {
+        lock(&self.feeds).take();
+    }
+
+    fn node(&self, node: &str) -> Option<usize> {
+        self.plan.nodes.iter().position(|planned| planned.id.as_str() == node)
+    }
+}
+
+/// A session at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SessionSnapshot {
+    /// Its name.
+    pub id: SessionId,
+    /// The processes of its nodes that live.
+    pub processes: Vec<NodeProcessSnapshot>,
+    /// Its channels.
+    pub channels: Vec<ChannelSnapshot>,
+    /// Where it is in its life.
+    pub status: SessionStatus,
+    /// When it was made.
+    pub created_at: SystemTime,
+}
+
+/// Ends the session when the last handle goes.
+pub(crate) struct Life {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+        self.shared.outputs.close();
+    }
+}
+
+/// A pipeline that runs. Clones are handles on the same one; the session ends with the last.
+#[derive(Clone)]
 pub struct Session {
-    id: SessionId,
-    plan: Plan,
-    runtime: Runtime,
-    /// Taken when the session is closed.
-    executor: Option<MultiprocessExecutor>,
-    cancel: CancelToken,
-    data_plane: Arc<DataPlane>,
-    stages: Vec<StageHandle>,
-    stages_done: Vec<Option<StageDone>>,
-    workers: Vec<WorkerState>,
-    feeds: Vec<FeedSender>,
-    outputs: mpsc::Receiver<Output>,
-    notices: mpsc::UnboundedReceiver<Notice>,
-    /// Follow the workers; aborting one before its worker has started kills that.
-    followers: JoinSet<()>,
-    running: bool,
+    shared: Arc<Shared>,
+    life: Arc<Life>,
 }
 
 impl Session {
-    /// Makes everything that a plan needs and starts to load its nodes.
+    /// Makes everything that a plan needs in this process: shared memory, nodes. Nothing runs before
+    /// [`initialize`](Self::initialize).
     ///
     /// # Errors
-    /// [`SessionError`]; nothing is left then.
+    /// [`SessionError`]: limits that it would exceed, and what cannot be made. Nothing is left then.
+    ///
+    /// # Panics
+    /// If it is called outside of a tokio runtime.
     pub fn create(
         runtime: &Runtime,
         plan: Plan,
         cancel: CancelToken,
     ) -> Result<Self, SessionError> {
-        let needed = plan.workers.len();
-        if let Some(limit) = runtime.config.max_processes_per_session.filter(|max| needed > *max) {
-            return Err(SessionError::TooManyProcesses { needed, limit });
-        }
-        let data_plane = Arc::new(wiring::data_plane(&plan, &runtime.config)?);
-        let id = wiring::session_id(&data_plane);
-        let (output, outputs) = mpsc::channel(OUTPUT_DEPTH);
-        let (stages, feeds) = wiring::stages(&plan, &runtime.registry, &id, &data_plane, &output)?;
-        let (sender, notices) = mpsc::unbounded_channel();
-        let mut session = Self {
+        Self::create_as(runtime, None, plan, cancel)
+    }
+
+    /// As [`create`](Self::create), under a name of the caller's.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`SessionError::Exists`] if a session of the runtime has that name.
+    ///
+    /// # Panics
+    /// As [`create`](Self::create).
+    pub fn create_as(
+        runtime: &Runtime,
+        name: Option<SessionId>,
+        plan: Plan,
+        cancel: CancelToken,
+    ) -> Result<Self, SessionError> {
+        let places = runtime.admit(&plan)?;
+        let data_plane = wiring::data_plane(&plan)?;
+        let id = name.unwrap_or_else(|| wiring::session_id(&data_plane));
+        let (outlet, outputs) = outlet(OUTPUT_DEPTH);
+        let epoch = Arc::default();
+        let made = wiring::stages(&plan, &runtime.registry, &id, &data_plane, outlet, &epoch)?;
+        let (stages, feeds) = made;
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let plan = Arc::new(plan);
+        let shared = Arc::new(Shared {
             id,
             runtime: runtime.clone(),
-            executor: Some(MultiprocessExecutor::new().map_err(SessionError::Processes)?),
-            cancel,
-            data_plane,
-            stages: Vec::new(),
-            stages_done: stages.iter().map(|_| None).collect(),
-            workers: Vec::new(),
-            feeds,
+            folder: data_plane.folder().to_owned(),
+            data_plane: Mutex::new(Some(Arc::new(data_plane))),
+            last_channels: Mutex::default(),
             outputs,
-            notices,
-            followers: JoinSet::new(),
-            running: false,
+            cancel,
+            epoch,
+            status: watch::Sender::new(SessionStatus::Initializing),
+            events: Mutex::new(Some(broadcast::Sender::new(EVENT_DEPTH))),
+            params: Mutex::new(plan.nodes.iter().map(|node| node.params.clone()).collect()),
+            workers: Mutex::new(plan.workers.iter().map(|_| LiveWorker::default()).collect()),
+            stages: Mutex::default(),
+            reports: Mutex::default(),
+            skipped: Mutex::default(),
+            feeds: Mutex::new(Some(Arc::new(feeds))),
+            failure: Mutex::default(),
+            has_input: AtomicBool::new(false),
+            initialized: AtomicBool::new(false),
+            left_behind: AtomicUsize::new(0),
+            orders,
+            created_at: SystemTime::now(),
+            began: Instant::now(),
             plan,
-        };
-        let (stage_events, forwarded) = mpsc::unbounded_channel();
-        session.followers.spawn(forward(forwarded, sender.clone()));
-        for (index, stage) in stages.into_iter().enumerate() {
-            let name = stage.name.clone();
-            let handle = spawn_stage(stage, index, stage_events.clone());
-            let handle = handle.map_err(|source| SessionError::Thread { stage: name, source })?;
-            session.stages.push(handle);
-        }
-        for index in 0..session.plan.workers.len() {
-            session.start_worker(index, sender.clone());
-        }
+        });
+        let session = Self::of(Arc::new(Life { shared }));
+        let registered = runtime.register(&session.life)?;
+        let driver = Driver::new(Arc::clone(&session.shared), stages, (places, registered))?;
+        tokio::spawn(driver.run(ordered));
         Ok(session)
     }
 
-    fn start_worker(&mut self, index: usize, notices: mpsc::UnboundedSender<Notice>) {
-        let config = wiring::worker(&self.plan, index, &self.id, &self.data_plane);
-        let settings = &self.plan.multiprocess;
-        let python = settings.python_executable.clone();
-        let spec = WorkerSpec {
-            python: python.or_else(|| self.runtime.config.python.clone()),
-            init_timeout: self.init_timeout(),
-            limits: Limits::default(),
-            callbacks: Arc::clone(&self.runtime.config.callbacks),
-            stubs: self.runtime.config.callback_stubs.clone(),
-            config,
-        };
-        let (node, node_type) = wiring::name_of(&self.plan, self.plan.workers[index]);
-        let (status, message) = (InitStatus::Starting, "starting its process".to_owned());
-        self.workers.push(WorkerState {
-            handle: None,
-            ready: false,
-            last: InitProgress { node, node_type, status, progress: 0.0, message },
-            finished: None,
-        });
-        let executor = self.executor.clone().expect("the session is not closed");
-        self.followers.spawn(async move {
-            let (worker, mut events) = match executor.start(spec).await {
-                Ok(started) => started,
-                Err(error) => return drop(notices.send(Notice::NotStarted(error))),
-            };
-            // The session takes these as long as it lives.
-            let _ = notices.send(Notice::Started(index, worker.clone()));
-            let told = |event: Result<Option<Incoming>, WorkerError>| match event {
-                Ok(Some(event)) => notices.send(Notice::Worker(index, event)).is_ok(),
-                Ok(None) => false,
-                Err(error) => {
-                    let _ = notices.send(Notice::BadControl(error));
-                    false
-                }
-            };
-            // Both are watched: a process that the worker left may hold its end of the channel.
-            let exited = loop {
-                tokio::select! {
-                    biased;
-                    event = events.next() => if !told(event) { break false },
-                    _ = worker.exited() => break true,
-                }
-            };
-            if exited {
-                let last_words = async { while told(events.next().await) {} };
-                let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
-            } else if tokio::time::timeout(SILENCE, worker.exited()).await.is_err() {
-                worker.start_kill();
-            }
-            worker.exited().await;
-            let _ = notices.send(Notice::Gone(index));
-        });
+    /// Another handle on a session that has one.
+    pub(crate) fn of(life: Arc<Life>) -> Self {
+        Self { shared: Arc::clone(&life.shared), life }
     }
 
-    fn init_timeout(&self) -> Duration {
-        self.plan.multiprocess.init_timeout.unwrap_or(self.runtime.config.init_timeout)
-    }
-
-    /// Its name, under which its shared memory and its items go.
+    /// Its name, under which its items go.
     pub fn id(&self) -> &SessionId {
-        &self.id
+        &self.shared.id
     }
 
-    /// Waits until every node is ready, and tells of each step.
+    /// What it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+
+    /// Whether somebody has started its nodes.
+    pub(crate) fn is_initialized(&self) -> bool {
+        self.shared.initialized.load(Ordering::Relaxed)
+    }
+
+    /// The folder of its shared memory.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.shared.folder.clone()
+    }
+
+    /// Threads that did not end with it.
+    pub(crate) fn left_behind(&self) -> usize {
+        self.shared.left_behind.load(Ordering::Relaxed)
+    }
+
+    /// Where it is in its life.
+    pub fn status(&self) -> SessionStatus {
+        self.shared.status.borrow().clone()
+    }
+
+    /// The status now, and each that follows, as they change.
+    pub fn status_changes(&self) -> watch::Receiver<SessionStatus> {
+        self.shared.status.subscribe()
+    }
+
+    /// When it was made.
+    pub fn created_at(&self) -> SystemTime {
+        self.shared.created_at
+    }
+
+    /// The processes of its nodes that live.
+    pub fn processes(&self) -> Vec<NodeProcess> {
+        let workers = lock(&self.shared.workers);
+        let living = workers.iter().filter_map(|worker| worker.handle.as_ref());
+        living.map(|worker| worker.process().clone()).collect()
+    }
+
+    /// Its channels, as they are now.
+    pub fn channels(&self) -> Vec<ChannelSnapshot> {
+        self.shared.channels()
+    }
+
+    /// All of it as one plain value.
+    pub fn snapshot(&self) -> SessionSnapshot {
+        SessionSnapshot {
+            id: self.id().clone(),
+            processes: self.processes().iter().map(NodeProcess::snapshot).collect(),
+            channels: self.channels(),
+            status: self.status(),
+            created_at: self.created_at(),
+        }
+    }
+
+    /// What happens in it from now on.
+    pub fn events(&self) -> SessionEvents {
+        let events = match &*lock(&self.shared.events) {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        };
+        SessionEvents { events }
+    }
+
+    /// Starts all nodes at once, waits until every one is ready, and tells of each step: each node that
+    /// is loading at least every two seconds.
     ///
     /// # Errors
     /// [`SessionError`] if a node fails to load, dies or does not get ready, or the session is
-    /// cancelled.
+    /// cancelled: it has ended then. [`SessionError::AlreadyInitialized`] changes nothing.
     pub async fn initialize(
-        &mut self,
+        &self,
         mut progress: impl FnMut(InitProgress),
     ) -> Result<(), SessionError> {
-        let loaded = self.load(&mut progress).await;
-        if let Err(error) = &loaded
-            && let Some(node) = error.node()
-        {
-            let mut step = self.step_of(node.clone());
-            step.status = InitStatus::Failed(error.to_string());
+        if self.shared.initialized.swap(true, Ordering::Relaxed) {
+            let (id, status) = (self.id().clone(), self.status());
+            return Err(SessionError::AlreadyInitialized { id, status });
+        }
+        let (steps, mut told) = mpsc::unbounded_channel();
+        let (ready, is_ready) = oneshot::channel();
+        // A driver that has ended has left a failure, or the status says all.
+        let _ = self.shared.orders.send(Order::Initialize { steps, ready });
+        while let Some(step) = told.recv().await {
             progress(step);
         }
-        loaded
-    }
-
-    async fn load(&mut self, mut progress: impl FnMut(InitProgress)) -> Result<(), SessionError> {
-        self.workers.iter().for_each(|worker| progress(worker.last.clone()));
-        let mut stages_ready = 0;
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
-        heartbeat.tick().await;
-        while stages_ready < self.stages.len() || self.workers.iter().any(|worker| !worker.ready) {
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(SessionError::Cancelled),
-                notice = self.notices.recv() => {
-                    let notice = notice.expect("the followers of the stages hold a sender");
-                    match self.take_initial(notice) {
-                        Ok(Initial::Steps(steps)) => steps.into_iter().for_each(&mut progress),
-                        Ok(Initial::StageReady(nodes)) => {
-                            stages_ready += 1;
-                            nodes.into_iter().for_each(|node| progress(self.step_of(node)));
-                        }
-                        Err(error) => return Err(self.cause_of(error).await),
-                    }
-                }
-                _ = heartbeat.tick() => {
-                    let loading = self.workers.iter().filter(|worker| !worker.ready);
-                    loading.for_each(|worker| progress(worker.last.clone()));
-                }
-            }
-        }
-        self.running = true;
-        self.stages.iter().for_each(StageHandle::start);
-        Ok(())
-    }
-
-    fn take_initial(&mut self, notice: Notice) -> Result<Initial, SessionError> {
-        let step = |state: &mut WorkerState, status, fraction: f32, message: String| {
-            state.last.status = status;
-            state.last.progress = fraction.clamp(0.0, 1.0);
-            state.last.message = message;
-            Ok(Initial::Steps(vec![state.last.clone()]))
-        };
-        match notice {
-            Notice::Stage(_, StageEvent::Ready { nodes }) => Ok(Initial::StageReady(nodes)),
-            Notice::Started(index, worker) => {
-                let state = &mut self.workers[index];
-                state.handle = Some(worker);
-                step(state, InitStatus::LoadingModel, 0.0, "loading".to_owned())
-            }
-            Notice::Worker(index, Incoming::Progress(told)) => {
-                let state = &mut self.workers[index];
-                step(state, InitStatus::LoadingModel, told.fraction, told.message)
-            }
-            Notice::Worker(index, Incoming::Ready) => {
-                self.workers[index].ready = true;
-                step(&mut self.workers[index], InitStatus::Ready, 1.0, String::new())
-            }
-            other => self.take(other).map(|()| Initial::Steps(Vec::new())),
+        match is_ready.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.end().await.err().unwrap_or_else(|| self.ended())),
         }
     }
 
-    /// The last step of a node: of a worker what it told, of a native node that it is ready.
-    fn step_of(&self, node: NodeId) -> InitProgress {
-        let workers = self.workers.iter().map(|worker| &worker.last);
-        if let Some(last) = workers.clone().find(|last| last.node == node) {
-            return last.clone();
-        }
-        let planned = self.plan.nodes.iter().find(|planned| planned.id == node);
-        let node_type = planned.map(|planned| planned.node_type.clone()).unwrap_or_default();
-        let (status, message) = (InitStatus::Ready, String::new());
-        InitProgress { node, node_type, status, progress: 1.0, message }
-    }
-
-    /// Takes a notice that is expected at any time.
-    fn take(&mut self, notice: Notice) -> Result<(), SessionError> {
-        match notice {
-            Notice::Stage(index, StageEvent::Finished { nodes, calls, inputs }) => {
-                self.stages_done[index] = Some((nodes, calls, inputs));
-            }
-            Notice::Stage(_, StageEvent::Failed(error)) => return Err(error.into()),
-            Notice::NotStarted(error) | Notice::BadControl(error) => return Err(error.into()),
-            Notice::Worker(index, Incoming::Value(WorkerEvent::Failed(failure))) => {
-                let InitProgress { node, node_type, .. } = self.workers[index].last.clone();
-                let failure = Box::new(failure);
-                return Err(SessionError::Node { node, node_type, failure });
-            }
-            Notice::Worker(
-                index,
-                Incoming::Value(WorkerEvent::Finished { items_in, items_out, time, inputs }),
-            ) => {
-                let node = self.workers[index].last.node.to_string();
-                let executor = ExecutorType::Multiprocess;
-                let report = NodeReport { node, executor, items_in, items_out, time };
-                self.workers[index].finished = Some((report, inputs));
-            }
-            Notice::Gone(index) => return self.worker_gone(index),
-            Notice::Stage(_, StageEvent::Ready { .. })
-            | Notice::Worker(_, Incoming::Ready | Incoming::Progress(_) | Incoming::Failed(_))
-            | Notice::Started(..) => {}
-        }
-        Ok(())
-    }
-
-    fn worker_gone(&self, index: usize) -> Result<(), SessionError> {
-        let state = &self.workers[index];
-        let (Some(worker), None) = (&state.handle, &state.finished) else { return Ok(()) };
-        let InitProgress { node, node_type, message, .. } = state.last.clone();
-        let report = Box::new(worker.failure_report());
-        let is_late = report.exit.as_ref().is_some_and(|exit| exit.reason == ExitReason::Timeout);
-        if is_late && !state.ready {
-            let timeout = self.init_timeout();
-            return Err(SessionError::InitTimeout {
-                node,
-                node_type,
-                timeout,
-                last: message,
-                report,
-            });
-        }
-        let when = if state.ready { "while running" } else { "before it was ready" };
-        Err(SessionError::Crashed { node, node_type, when, report })
-    }
-
-    /// What lies behind `error`, if that is only an effect: a stage stops when the channels that
-    /// it works with go, and they go because something else failed.
-    async fn cause_of(&mut self, error: SessionError) -> SessionError {
-        let is_effect =
-            |error: &SessionError| matches!(error, SessionError::Stage(StageError::Stopped { .. }));
-        if !is_effect(&error) {
-            return error;
-        }
-        let cause = async {
-            while let Some(notice) = self.notices.recv().await {
-                match self.take(notice) {
-                    Err(other) if !is_effect(&other) => return Some(other),
-                    _ => {}
-                }
-            }
-            None
-        };
-        tokio::time::timeout(CAUSE_DELAY, cause).await.ok().flatten().unwrap_or(error)
-    }
-
-    /// Takes the ends by which items get into the pipeline: one for each stage or worker that has
-    /// no other input. Dropping one ends that input. Each item goes to all of them.
-    pub fn take_feeds(&mut self) -> Vec<FeedSender> {
-        std::mem::take(&mut self.feeds)
-    }
-
-    /// The next item that leaves the pipeline; `None` when the session is done.
+    /// Gives an item to every node that takes items from outside. Waits for room.
     ///
     /// # Errors
-    /// [`SessionError`] if a node fails or dies, or the session is cancelled.
-    pub async fn next_output(&mut self) -> Result<Option<Output>, SessionError> {
-        loop {
-            let done = self.stages_done.iter().all(Option::is_some)
-                && self.workers.iter().all(|worker| worker.finished.is_some());
-            let drained = self.outputs.is_closed() && self.outputs.is_empty();
-            if done && drained {
-                return Ok(None);
-            }
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(SessionError::Cancelled),
-                notice = self.notices.recv(), if !done => {
-                    let notice = notice.expect("the followers of the stages hold a sender");
-                    if let Err(error) = self.take(notice) {
-                        return Err(self.cause_of(error).await);
-                    }
-                }
-                output = self.outputs.recv(), if !drained => {
-                    if output.is_some() {
-                        return Ok(output);
-                    }
-                }
-            }
+    /// [`InputError`]; what was sent to some nodes stays sent.
+    pub async fn send_all(&self, data: RuntimeData) -> Result<(), InputError> {
+        let feeds = self.feeds()?;
+        if feeds.is_empty() {
+            return Err(InputError::NoInput);
+        }
+        let data = self.stamped(data);
+        for feed in feeds.iter() {
+            feed.sender.send(None, data.clone()).await.map_err(|_| self.input_ended())?;
+        }
+        Ok(())
+    }
+
+    /// Gives an item to one node that takes items from outside, by its id, or `id.port` for one of its
+    /// ports. Waits for room.
+    ///
+    /// # Errors
+    /// [`InputError`]; the item was not sent.
+    pub async fn send(&self, node: &str, data: RuntimeData) -> Result<(), InputError> {
+        let feeds = self.feeds()?;
+        let (feed, destination) = self.feed_of(&feeds, node)?;
+        let data = self.stamped(data);
+        feed.sender.send(destination, data).await.map_err(|_| self.input_ended())
+    }
+
+    fn feeds(&self) -> Result<Arc<Vec<Feeder>>, InputError> {
+        let status = self.status();
+        match &*lock(&self.shared.feeds) {
+            Some(feeds) if status.is_active() => Ok(Arc::clone(feeds)),
+            Some(_) => Err(InputError::NotReady { status }),
+            None => Err(InputError::Ended),
         }
     }
 
-    /// What the nodes and connections of a session that is done have done.
+    fn feed_of<'a>(
+        &self,
+        feeds: &'a [Feeder],
+        name: &str,
+    ) -> Result<(&'a Feeder, Option<Destination>), InputError> {
+        let ways = || feeds.iter().flat_map(|feed| feed.nodes.iter().map(move |way| (feed, way)));
+        let name_of = |way: &(usize, Option<String>, Option<Destination>)| {
+            let id = self.shared.plan.nodes[way.0].id.as_str();
+            way.1.as_ref().map_or_else(|| id.to_owned(), |port| format!("{id}.{port}"))
+        };
+        if let Some((feed, way)) = ways().find(|(_, way)| name_of(way) == name) {
+            return Ok((feed, way.2.clone()));
+        }
+        let names: Vec<_> = ways().map(|(_, way)| name_of(way)).collect();
+        let hint = did_you_mean(name, names.iter().map(String::as_str));
+        let known = names.join(", ");
+        Err(InputError::NoSuchInput { name: name.to_owned(), hint, known })
+    }
+
+    fn stamped(&self, data: RuntimeData) -> RuntimeData {
+        if !self.shared.has_input.swap(true, Ordering::Relaxed) {
+            self.shared.set_status(SessionStatus::Running);
+        }
+        let epoch = self.shared.epoch.load(Ordering::Acquire);
+        data.with_session(self.shared.id.clone()).with_epoch(epoch)
+    }
+
+    fn input_ended(&self) -> InputError {
+        InputError::Ended
+    }
+
+    /// Ends the input: the nodes finish what they have, in order, and the session ends when the last
+    /// item is out.
+    pub fn finish(&self) {
+        self.shared.close_feeds();
+    }
+
+    /// The next item that leaves the pipeline; `None` when the session has ended well. Nothing is lost
+    /// if the future is dropped. Of several that wait, each item goes to one.
+    ///
+    /// # Errors
+    /// [`SessionError`], after everything that was complete: what ended the session, once; later
+    /// [`SessionError::Ended`].
+    pub async fn recv(&self) -> Result<Option<Output>, SessionError> {
+        match self.shared.outputs.recv().await {
+            Some(output) => Ok(Some(output)),
+            None => self.end().await.map(|()| None),
+        }
+    }
+
+    /// The items that leave the pipeline, as a stream that ends with the session, or with the error
+    /// that ended it. Dropping it leaves the session as it is.
+    pub fn outputs(&self) -> impl Stream<Item = Result<Output, SessionError>> + Send + use<> {
+        futures_util::stream::unfold(Some(self.clone()), |session| async move {
+            let session = session?;
+            match session.recv().await {
+                Ok(output) => Some((Ok(output?), Some(session))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    /// Waits for the end of the session.
+    async fn end(&self) -> Result<(), SessionError> {
+        let mut status = self.shared.status.subscribe();
+        // The sender lives in what this handle shares.
+        let _ = status.wait_for(SessionStatus::is_final).await;
+        match lock(&self.shared.failure).take() {
+            Some(failure) => Err(failure),
+            None if self.status() == SessionStatus::Stopped => Ok(()),
+            None => Err(self.ended()),
+        }
+    }
+
+    fn ended(&self) -> SessionError {
+        SessionError::Ended { status: self.status() }
+    }
+
+    /// Drops everything that is queued, everywhere: when this returns, nothing comes out any more of
+    /// what was sent before. What is in work is finished first, and its outcome is dropped. Nodes are
+    /// told to drop what they hold back.
+    ///
+    /// # Errors
+    /// [`SessionError`] if a worker could not be told, because it is gone.
+    pub async fn flush(&self) -> Result<(), SessionError> {
+        let epoch = self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        self.shared.outputs.flush(epoch);
+        lock(&self.shared.stages).iter().for_each(StageRemote::notice_epoch);
+        let workers = self.living();
+        let mut told = tokio::task::JoinSet::new();
+        for (_, worker) in workers {
+            told.spawn(async move { worker.flush(epoch).await });
+        }
+        while let Some(done) = told.join_next().await {
+            match done {
+                // One that ends takes the epoch with it, or is told when it is started again.
+                Ok(Ok(()) | Err(rm_bridge::WorkerError::Control { .. })) | Err(_) => {}
+                Ok(Err(error)) => return Err(error.into()),
+            }
+        }
+        // What came out meanwhile.
+        self.shared.outputs.flush(epoch);
+        Ok(())
+    }
+
+    fn living(&self) -> Vec<(usize, Worker)> {
+        let workers = lock(&self.shared.workers);
+        let living = workers.iter().enumerate();
+        living.filter_map(|(index, worker)| Some((index, worker.handle.clone()?))).collect()
+    }
+
+    /// What the nodes and connections have done, once the session has come to its end.
     pub fn reports(&self) -> (Vec<NodeReport>, Vec<ConnectionReport>) {
-        let of_stages = self.stages_done.iter().flatten().flat_map(|(nodes, _, _)| nodes);
-        let of_workers = self.workers.iter().filter_map(|worker| worker.finished.as_ref());
-        let done: Vec<&NodeReport> = of_stages.chain(of_workers.map(|(node, _)| node)).collect();
-        let report_of = |id: &NodeId| done.iter().find(|report| report.node == id.as_str());
-        let nodes = self.plan.nodes.iter().filter_map(|node| report_of(&node.id));
-        let nodes = nodes.map(|report| NodeReport::clone(report)).collect();
-        (nodes, (0..self.plan.edges.len()).filter_map(|edge| self.connection(edge)).collect())
+        lock(&self.shared.reports).clone()
     }
 
-    fn connection(&self, edge: usize) -> Option<ConnectionReport> {
-        let edge = &self.plan.edges[edge];
-        let id = |node: usize| self.plan.nodes[node].id.to_string();
-        let (from, to) = (id(edge.from), id(edge.to));
-        let channel = match edge.route {
-            Route::Call => {
-                let calls = self.stages_done.iter().flatten().flat_map(|(_, calls, _)| calls);
-                let mut calls = calls.filter(|call| call.from == from && call.to == to);
-                return calls.next().cloned();
-            }
-            Route::Channel(channel) => channel,
-        };
-        let reader = self.plan.place_of(edge.to);
-        let channels = self.plan.channels.iter().enumerate();
-        let mut read = channels.filter(|(_, planned)| planned.consumers.contains(&reader));
-        let position = read.position(|(number, _)| number == channel)?;
-        let inputs = match reader {
-            Consumer::Stage(stage) => self.stages_done[stage].as_ref().map(|(_, _, inputs)| inputs),
-            Consumer::Worker(worker) => {
-                self.workers[worker].finished.as_ref().map(|(_, inputs)| inputs)
-            }
-            Consumer::Session => None,
-        };
-        let InputReport { messages, bytes, copied_bytes, missed, latency } =
-            inputs?.get(position)?.clone();
-        let copied_in = self.data_plane.bytes_copied_in(channel);
-        let copied_bytes = copied_bytes.saturating_add(copied_in);
-        Some(ConnectionReport { from, to, messages, bytes, copied_bytes, missed, latency })
+    /// The items that were left out because a node failed on them: the first thousand. The nodes'
+    /// statistics count all of them.
+    pub fn skipped(&self) -> Vec<ItemFailure> {
+        lock(&self.shared.skipped).clone()
     }
 
-    /// Ends everything and waits for it: workers within the grace period (a short one unless the
-    /// session is done), then threads, then shared memory.
-    pub async fn close(mut self) {
-        let done = self.running && self.workers.iter().all(|worker| worker.finished.is_some());
-        let grace = if done { self.runtime.config.cleanup_grace_period } else { SHORT_GRACE };
-        self.shut();
-        // What is still being started is killed with its follower. The others are stopped in order,
-        // also those whose start nobody has heard of yet.
-        self.followers.abort_all();
-        while self.followers.join_next().await.is_some() {}
-        let started = |state: &mut WorkerState| state.handle.take();
-        let mut handles: Vec<Worker> = self.workers.iter_mut().filter_map(started).collect();
-        while let Ok(notice) = self.notices.try_recv() {
-            if let Notice::Started(_, worker) = notice {
-                handles.push(worker);
-            }
-        }
-        let mut stopping = JoinSet::new();
-        for worker in handles {
-            stopping.spawn(async move { worker.stop(grace).await });
-        }
-        stopping.join_all().await;
-        if let Some(executor) = self.executor.take() {
-            executor.finished().await;
-        }
-        let stages = std::mem::take(&mut self.stages);
-        let joined = tokio::task::spawn_blocking(|| stages.into_iter().for_each(StageHandle::join));
-        // Panics of the threads have been reported as events.
-        let _ = joined.await;
-        self.data_plane.remove();
+    /// Makes it end as soon as it can, without waiting; [`recv`](Self::recv) then gives
+    /// [`SessionError::Cancelled`].
+    pub fn cancel(&self) {
+        self.shared.cancel.cancel();
     }
 
-    /// Tells everybody to stop.
-    fn shut(&mut self) {
-        self.outputs.close();
-        self.feeds.clear();
-        self.stages.iter().for_each(StageHandle::stop);
-        self.data_plane.close();
-    }
-
-    /// Gives items to the pipeline in the background, in order, and ends its input after the last.
-    pub fn feed(&mut self, items: Vec<RuntimeData>) {
-        let feeds = self.take_feeds();
-        let session = self.id.clone();
-        for feed in feeds {
-            let (items, session) = (items.clone(), session.clone());
-            self.followers.spawn(async move {
-                for item in items {
-                    // The stage has ended, and says itself why.
-                    if feed.send(item.with_session(session.clone())).await.is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    }
-}
-
-/// What initialisation makes of a notice.
-enum Initial {
-    Steps(Vec<InitProgress>),
-    StageReady(Vec<NodeId>),
-}
-
-async fn forward(
-    mut events: mpsc::UnboundedReceiver<(usize, StageEvent)>,
-    notices: mpsc::UnboundedSender<Notice>,
-) {
-    while let Some((stage, event)) = events.recv().await {
-        let _ = notices.send(Notice::Stage(stage, event));
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.shut();
-        self.followers.abort_all();
-        // They would make files anew where they are removed below.
-        let workers = self.workers.iter().filter_map(|worker| worker.handle.as_ref());
-        workers.for_each(Worker::start_kill);
-        self.data_plane.remove();
+    /// Ends everything and waits until nothing is left: processes within the grace period (a short one
+    /// unless all items are out), then threads, then shared memory. Items that nobody has taken can be
+    /// taken still.
+    pub async fn close(&self) {
+        let _ = self.shared.orders.send(Order::Close);
+        let mut status = self.shared.status.subscribe();
+        let _ = status.wait_for(SessionStatus::is_final).await;
     }
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("id", &self.id).field("pipeline", &self.plan.name).finish()
+        let (id, status) = (&self.shared.id, self.status());
+        let pipeline = &self.shared.plan.name;
+        f.debug_struct("Session")
+            .field("id", id)
+            .field("pipeline", pipeline)
+            .field("status", &status)
+            .finish()
     }
 }

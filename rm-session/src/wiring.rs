@@ -1,195 +1,323 @@
 //! Turns a plan into stages and worker configurations around one data plane.
 //!
-//! Main function: [`stages`]. Everything is made and joined here, and nothing runs yet.
+//! Main functions: [`data_plane`], [`stages`] and [`worker`]. Everything is made and joined here, and
+//! nothing runs yet.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use rm_bridge::{
-    Call, ChannelOptions, DataPlane, Destination, Feed, FeedSender, Output, Publication, Stage,
-    StageError, StageNode, Subscription, WorkerConfig, WorkerInput,
+    Call, ChannelOptions, DataPlane, Destination, Feed, Inlet, Outlet, Publication, RestartPolicy,
+    Stage, StageError, StageNode, Subscription, WorkerConfig, WorkerInput, WorkerOutput,
+    WorkerSpec,
 };
 use rm_core::{NodeContext, NodeId, NodeRegistry, SessionId};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
-use crate::config::RuntimeConfig;
 use crate::error::SessionError;
-use crate::plan::{Consumer, Plan, Producer, Route};
+use crate::plan::{Consumer, Edge, Plan, PlannedChannel, Producer, Route};
+use crate::session::{Feeder, Shared};
 
 /// Items that wait between the caller and a pipeline, each way.
 const BORDER_DEPTH: usize = 16;
 
+/// Whether a node's process may be started again.
+fn restarts(plan: &Plan, node: usize) -> bool {
+    plan.nodes[node].restart != RestartPolicy::Never
+}
+
+/// The seat of a worker at a channel that keeps what it has not done.
+fn seat(plan: &Plan, channel: &PlannedChannel, worker: usize) -> Option<u32> {
+    let is_kept = channel.retained && restarts(plan, plan.workers[worker]);
+    is_kept.then(|| u32::try_from(worker).unwrap_or(u32::MAX))
+}
+
 /// Makes the channels of a plan.
-pub(crate) fn data_plane(plan: &Plan, config: &RuntimeConfig) -> Result<DataPlane, SessionError> {
+pub(crate) fn data_plane(plan: &Plan) -> Result<DataPlane, SessionError> {
     let mut data_plane = DataPlane::create()?;
-    for channel in &plan.channels {
-        let made_here = match channel.producer {
-            Producer::Session => true,
-            Producer::Node(node) => !plan.workers.contains(&node),
+    for (number, channel) in plan.channels.iter().enumerate() {
+        let (made_here, again) = match channel.producer {
+            Producer::Session => (true, false),
+            Producer::Node(node) => (!plan.workers.contains(&node), restarts(plan, node)),
         };
         let is_here = |consumer: &Consumer| !matches!(consumer, Consumer::Worker(_));
         let options = ChannelOptions {
             loopback: made_here && channel.consumers.iter().any(is_here),
-            depth: config.channel_depth,
-            capacity: plan.multiprocess.channel_capacity.unwrap_or(config.channel_capacity),
+            depth: channel.queue.depth,
+            capacity: channel.queue.capacity,
+            policy: channel.queue.policy,
             max_subscribers: u32::try_from(channel.consumers.len()).unwrap_or(u32::MAX),
+            retained: channel.retained,
+            max_message: channel.retained.then_some(channel.max_message),
+            // Its writer may be followed by another.
+            persistent: again,
             ..ChannelOptions::default()
         };
         data_plane.add_channel(&channel.name, options)?;
+        for consumer in &channel.consumers {
+            if let Consumer::Worker(worker) = consumer
+                && let Some(seat) = seat(plan, channel, *worker)
+            {
+                let reserved = data_plane.channel(number).reserve_seat(seat);
+                reserved.map_err(rm_bridge::DataPlaneError::from)?;
+            }
+        }
     }
     Ok(data_plane)
 }
 
+/// What stages are made of.
+struct Maker<'a> {
+    plan: &'a Plan,
+    registry: &'a NodeRegistry,
+    session: &'a SessionId,
+    data_plane: &'a DataPlane,
+    outlet: Outlet,
+    epoch: &'a Arc<AtomicU32>,
+}
+
 /// Makes the stages of a plan, then one for each channel between the session's caller and a
-/// worker. Gives the senders by which items get in.
+/// worker. Gives the ends by which items get in.
 pub(crate) fn stages(
     plan: &Plan,
     registry: &NodeRegistry,
     session: &SessionId,
     data_plane: &DataPlane,
-    output: &mpsc::Sender<Output>,
-) -> Result<(Vec<Stage>, Vec<FeedSender>), SessionError> {
-    let mut stages = Vec::new();
-    let mut feeds = Vec::new();
-    for (index, planned) in plan.stages.iter().enumerate() {
-        let place_of: HashMap<usize, usize> =
-            planned.nodes.iter().enumerate().map(|(place, node)| (*node, place)).collect();
-        let mut stage = empty(format!("stage {index}"), data_plane, output)?;
-        for node in &planned.nodes {
-            stage.nodes.push(make_node(plan, *node, registry, session)?);
-        }
-        for edge in &plan.edges {
-            let places = (place_of.get(&edge.from), place_of.get(&edge.to));
-            if let (Route::Call, (Some(from), Some(to))) = (edge.route, places) {
-                stage.calls.push(Call { from: *from, to: *to });
-            }
-        }
-        for (number, channel) in plan.channels.iter().enumerate() {
-            if channel.consumers.contains(&Consumer::Stage(index)) {
-                let takes = |edge: &&crate::plan::Edge| edge.route == Route::Channel(number);
-                let takers = plan.edges.iter().filter(takes);
-                let takers = takers.filter_map(|edge| place_of.get(&edge.to));
-                let destinations = takers.map(|place| Destination::Node(*place)).collect();
-                let subscriber = data_plane.subscribe(number, &stage.bell)?;
-                stage.subscriptions.push(Subscription { subscriber, destinations });
-            }
-            if let Producer::Node(node) = channel.producer
-                && let Some(place) = place_of.get(&node)
-            {
-                let publisher = data_plane.publisher(number, &stage.bell)?;
-                stage.publications.push(Publication { publisher, node: Some(*place) });
-            }
-        }
-        let places = |nodes: &[usize]| -> Vec<usize> {
-            nodes.iter().filter_map(|node| place_of.get(node)).copied().collect()
-        };
-        stage.outputs = places(&plan.outputs);
-        let inputs = places(&plan.inputs);
-        if !inputs.is_empty() {
-            let destinations = inputs.into_iter().map(Destination::Node).collect();
-            let (sender, feed) = Feed::new(BORDER_DEPTH, destinations, &stage.bell);
-            stage.feed = Some(feed);
-            feeds.push(sender);
-        }
+    outlet: Outlet,
+    epoch: &Arc<AtomicU32>,
+) -> Result<(Vec<Stage>, Vec<Feeder>), SessionError> {
+    let maker = Maker { plan, registry, session, data_plane, outlet, epoch };
+    let (mut stages, mut feeds) = (Vec::new(), Vec::new());
+    for index in 0..plan.stages.len() {
+        let (stage, feed) = maker.stage(index)?;
         stages.push(stage);
+        feeds.extend(feed);
     }
     for (number, channel) in plan.channels.iter().enumerate() {
-        if channel.producer == Producer::Session {
-            let mut stage = empty(format!("input {}", channel.name), data_plane, output)?;
-            let publisher = data_plane.publisher(number, &stage.bell)?;
-            stage.publications.push(Publication { publisher, node: None });
-            let destinations = vec![Destination::Channel(0)];
-            let (sender, feed) = Feed::new(BORDER_DEPTH, destinations, &stage.bell);
-            stage.feed = Some(feed);
-            feeds.push(sender);
-            stages.push(stage);
-        }
-        if let (Producer::Node(node), true) =
-            (channel.producer, channel.consumers.contains(&Consumer::Session))
-        {
-            let mut stage = empty(format!("output {}", channel.name), data_plane, output)?;
-            let subscriber = data_plane.subscribe(number, &stage.bell)?;
-            let destinations = vec![Destination::Output(plan.nodes[node].id.clone())];
-            stage.subscriptions.push(Subscription { subscriber, destinations });
-            stages.push(stage);
+        match channel.producer {
+            Producer::Session => {
+                let (stage, feed) = maker.way_in(number, channel)?;
+                stages.push(stage);
+                feeds.push(feed);
+            }
+            Producer::Node(node) if channel.consumers.contains(&Consumer::Session) => {
+                stages.push(maker.way_out(number, channel, node)?);
+            }
+            Producer::Node(_) => {}
         }
     }
     Ok((stages, feeds))
 }
 
-fn empty(
-    name: String,
-    data_plane: &DataPlane,
-    output: &mpsc::Sender<Output>,
-) -> Result<Stage, SessionError> {
-    Ok(Stage {
-        name,
-        nodes: Vec::new(),
-        calls: Vec::new(),
-        subscriptions: Vec::new(),
-        publications: Vec::new(),
-        outputs: Vec::new(),
-        output: output.clone(),
-        feed: None,
-        bell: data_plane.doorbell()?,
+impl Maker<'_> {
+    fn empty(&self, name: String) -> Result<Stage, SessionError> {
+        Ok(Stage {
+            name,
+            nodes: Vec::new(),
+            inlets: Vec::new(),
+            calls: Vec::new(),
+            subscriptions: Vec::new(),
+            publications: Vec::new(),
+            outputs: Vec::new(),
+            output: self.outlet.clone(),
+            feed: None,
+            epoch: Arc::clone(self.epoch),
+            bell: self.data_plane.doorbell()?,
+        })
+    }
+
+    /// The native nodes of a planned stage.
+    fn stage(&self, index: usize) -> Result<(Stage, Option<Feeder>), SessionError> {
+        let plan = self.plan;
+        let nodes = &plan.stages[index].nodes;
+        let place_of: HashMap<usize, usize> =
+            nodes.iter().enumerate().map(|(place, node)| (*node, place)).collect();
+        let mut stage = self.empty(format!("stage {index}"))?;
+        for node in nodes {
+            stage.nodes.push(self.node(*node)?);
+        }
+        for edge in plan.edges.iter().filter(|edge| edge.route == Route::Call) {
+            if let (Some(&from), Some(&to)) = (place_of.get(&edge.from), place_of.get(&edge.to)) {
+                let to = add_inlet(&mut stage, self.inlet(edge, to));
+                stage.calls.push(Call { from, port: edge.from_port.clone(), to });
+            }
+        }
+        for (number, channel) in plan.channels.iter().enumerate() {
+            if channel.consumers.contains(&Consumer::Stage(index)) {
+                let mut destinations = Vec::new();
+                for edge in plan.edges.iter().filter(|edge| edge.route == Route::Channel(number)) {
+                    if let Some(&to) = place_of.get(&edge.to) {
+                        let inlet = add_inlet(&mut stage, self.inlet(edge, to));
+                        destinations.push(Destination::Node(inlet));
+                    }
+                }
+                let subscriber = self.data_plane.subscribe(number, &stage.bell)?;
+                stage.subscriptions.push(Subscription { subscriber, destinations });
+            }
+            if let Producer::Node(node) = channel.producer
+                && let Some(&place) = place_of.get(&node)
+            {
+                let publisher = self.data_plane.publisher(number, &stage.bell)?;
+                let (node, port) = (Some(place), channel.port.clone());
+                let kept = channel.retained;
+                stage.publications.push(Publication { publisher, node, port, kept });
+            }
+        }
+        let outputs = plan.outputs.iter();
+        stage.outputs = outputs.filter_map(|node| place_of.get(node)).copied().collect();
+        let feed = self.feed(&mut stage, &place_of);
+        Ok((stage, feed))
+    }
+
+    /// The way from outside to the nodes of a stage that take items from there.
+    fn feed(&self, stage: &mut Stage, place_of: &HashMap<usize, usize>) -> Option<Feeder> {
+        let (mut ways, mut destinations) = (Vec::new(), Vec::new());
+        for &node in self.plan.inputs.iter().filter(|node| place_of.contains_key(*node)) {
+            let inlet = |port| Inlet { node: place_of[&node], from: None, port };
+            let to = Destination::Node(add_inlet(stage, inlet(None)));
+            destinations.push(to.clone());
+            ways.push((node, None, Some(to)));
+            let metadata = self.registry.metadata(&self.plan.nodes[node].node_type);
+            for port in metadata.iter().flat_map(|metadata| &metadata.input_ports) {
+                let to = Destination::Node(add_inlet(stage, inlet(Some(port.clone()))));
+                ways.push((node, Some(port.clone()), Some(to)));
+            }
+        }
+        if ways.is_empty() {
+            return None;
+        }
+        let (sender, feed) = Feed::new(BORDER_DEPTH, destinations, &stage.bell);
+        stage.feed = Some(feed);
+        Some(Feeder { sender, nodes: ways })
+    }
+
+    /// Carries items from outside to a worker.
+    fn way_in(
+        &self,
+        number: usize,
+        channel: &PlannedChannel,
+    ) -> Result<(Stage, Feeder), SessionError> {
+        let mut stage = self.empty(format!("input {}", channel.name))?;
+        let publisher = self.data_plane.publisher(number, &stage.bell)?;
+        let kept = channel.retained;
+        stage.publications.push(Publication { publisher, node: None, port: None, kept });
+        let destinations = vec![Destination::Channel(0)];
+        let (sender, feed) = Feed::new(BORDER_DEPTH, destinations, &stage.bell);
+        stage.feed = Some(feed);
+        let workers = channel.consumers.iter().filter_map(|consumer| match consumer {
+            Consumer::Worker(worker) => Some((self.plan.workers[*worker], None, None)),
+            _ => None,
+        });
+        Ok((stage, Feeder { sender, nodes: workers.collect() }))
+    }
+
+    /// Carries what a worker makes to the outside.
+    fn way_out(
+        &self,
+        number: usize,
+        channel: &PlannedChannel,
+        node: usize,
+    ) -> Result<Stage, SessionError> {
+        let mut stage = self.empty(format!("output {}", channel.name))?;
+        let subscriber = self.data_plane.subscribe(number, &stage.bell)?;
+        let destinations = vec![Destination::Output(self.plan.nodes[node].id.clone())];
+        stage.subscriptions.push(Subscription { subscriber, destinations });
+        Ok(stage)
+    }
+
+    fn inlet(&self, edge: &Edge, to: usize) -> Inlet {
+        let from = Some(self.plan.nodes[edge.from].id.clone());
+        Inlet { node: to, from, port: edge.to_port.clone() }
+    }
+
+    fn node(&self, node: usize) -> Result<StageNode, SessionError> {
+        let planned = &self.plan.nodes[node];
+        let base_dir = self.plan.base_dir.as_ref().and_then(|folder| folder.to_str());
+        let base_dir =
+            base_dir.map(|folder| (NodeContext::BASE_DIR.to_owned(), Value::from(folder)));
+        let context = NodeContext {
+            node_id: planned.id.to_string(),
+            node_type: planned.node_type.clone(),
+            params: planned.params.clone(),
+            session_id: Some(self.session.to_string()),
+            metadata: base_dir.into_iter().collect(),
+        };
+        let planned_type = "the plan was made with the same registry";
+        let factory = self.registry.factory(&planned.node_type).expect(planned_type);
+        let metadata = self.registry.metadata(&planned.node_type).expect(planned_type);
+        let made = factory(&context).map_err(|source| {
+            let (node, action) = (planned.id.clone(), "be made".to_owned());
+            SessionError::Stage(StageError::Node { node, action, source })
+        });
+        let (id, source, policy) = (planned.id.clone(), metadata.source, planned.policy);
+        Ok(StageNode { id, node: made?, source, policy })
+    }
+}
+
+fn add_inlet(stage: &mut Stage, inlet: Inlet) -> usize {
+    stage.inlets.push(inlet);
+    stage.inlets.len() - 1
+}
+
+/// The channels that a worker reads.
+pub(crate) fn inputs(plan: &Plan, worker: usize) -> Vec<WorkerInput> {
+    let node = plan.workers[worker];
+    let channels = plan.channels.iter().enumerate();
+    let read =
+        channels.filter(|(_, channel)| channel.consumers.contains(&Consumer::Worker(worker)));
+    read.map(|(number, channel)| {
+        let edges = plan.edges.iter();
+        let edges = edges.filter(|edge| edge.to == node && edge.route == Route::Channel(number));
+        let from = match channel.producer {
+            Producer::Node(node) => Some(plan.nodes[node].id.clone()),
+            Producer::Session => None,
+        };
+        let ports = edges.map(|edge| edge.to_port.clone()).collect();
+        WorkerInput {
+            channel: channel.name.clone(),
+            from,
+            ports,
+            seat: seat(plan, channel, worker),
+        }
     })
+    .collect()
 }
 
-fn make_node(
-    plan: &Plan,
-    node: usize,
-    registry: &NodeRegistry,
-    session: &SessionId,
-) -> Result<StageNode, SessionError> {
-    let planned = &plan.nodes[node];
-    let base_dir = plan.base_dir.as_ref().and_then(|folder| folder.to_str());
-    let base_dir = base_dir.map(|folder| (NodeContext::BASE_DIR.to_owned(), Value::from(folder)));
-    let context = NodeContext {
-        node_id: planned.id.to_string(),
-        node_type: planned.node_type.clone(),
-        params: planned.params.clone(),
-        session_id: Some(session.to_string()),
-        metadata: base_dir.into_iter().collect(),
-    };
-    let planned_type = "the plan was made with the same registry";
-    let factory = registry.factory(&planned.node_type).expect(planned_type);
-    let metadata = registry.metadata(&planned.node_type).expect(planned_type);
-    let made = factory(&context).map_err(|source| {
-        let (node, action) = (planned.id.clone(), "be made".to_owned());
-        SessionError::Stage(StageError::Node { node, action, source })
-    });
-    Ok(StageNode { id: planned.id.clone(), node: made?, source: metadata.source })
-}
-
-/// The configuration of a plan's worker, and the edges that its inputs stand for.
-pub(crate) fn worker(
-    plan: &Plan,
-    worker: usize,
-    session: &SessionId,
-    data_plane: &DataPlane,
-) -> WorkerConfig {
+/// What is needed to start a plan's worker.
+pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> WorkerSpec {
+    let (plan, config) = (&shared.plan, shared.runtime.config());
     let node = plan.workers[worker];
     let planned = &plan.nodes[node];
-    let from = |producer| match producer {
-        Producer::Node(node) => Some(plan.nodes[node].id.clone()),
-        Producer::Session => None,
-    };
-    let reads = |channel: &&crate::plan::PlannedChannel| {
-        channel.consumers.contains(&Consumer::Worker(worker))
-    };
-    let inputs = plan.channels.iter().filter(reads);
-    let inputs = inputs
-        .map(|channel| WorkerInput { channel: channel.name.clone(), from: from(channel.producer) });
-    let writes = |channel: &&crate::plan::PlannedChannel| channel.producer == Producer::Node(node);
-    WorkerConfig {
-        session_id: session.clone(),
-        node_id: planned.id.clone(),
-        node_type: planned.node_type.clone(),
-        params: planned.params.to_string(),
-        base_dir: plan.base_dir.clone(),
-        namespace: data_plane.folder().to_owned(),
-        inputs: inputs.collect(),
-        output: plan.channels.iter().find(writes).map(|channel| channel.name.clone()),
+    let writes = |channel: &&PlannedChannel| channel.producer == Producer::Node(node);
+    let outputs = plan
+        .channels
+        .iter()
+        .filter(writes)
+        .map(|channel| WorkerOutput { port: channel.port.clone(), channel: channel.name.clone() });
+
+    WorkerSpec {
+        python: planned.python.clone().or_else(|| config.python.clone()),
+        init_timeout,
+        limits: planned.limits.clone(),
+        env: planned.env.clone(),
+        callbacks: Arc::clone(&config.callbacks),
+        stubs: config.callback_stubs.clone(),
+        config: WorkerConfig {
+            params: planned.params.to_string(),
+            base_dir: plan.base_dir.clone(),
+            inputs: inputs(plan, worker),
+            outputs: outputs.collect(),
+            policy: planned.policy,
+            origins: restarts(plan, node),
+            ..WorkerConfig::new(
+                shared.id.clone(),
+                planned.id.clone(),
+                planned.node_type.clone(),
+                shared.folder.clone(),
+            )
+        },
     }
 }
 

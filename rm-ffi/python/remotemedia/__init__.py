@@ -5,7 +5,7 @@ A node is a class derived from `Node`. A manifest names it by its import path,
 shared memory.
 """
 
-from remotemedia.node import Context, Node
+from remotemedia.node import Context, Emit, Input, Node, TransientError
 from remotemedia_runtime import Audio, __version__
 
-__all__ = ["Audio", "Context", "Node", "__version__"]
+__all__ = ["Audio", "Context", "Emit", "Input", "Node", "TransientError", "__version__"]

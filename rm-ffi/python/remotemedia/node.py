@@ -1,5 +1,6 @@
-"""The base class of Python nodes."""
+"""The base class of Python nodes, and what they give and are given beside items."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from typing_extensions import Self
+
+
+class TransientError(Exception):
+    """What a node raises where the same work may succeed when it is tried again.
+
+    Raised by `process`, it has the node given the same item again, as often as the node's policy
+    allows. So have `TimeoutError`, `ConnectionError`, `BlockingIOError` and `InterruptedError`; of
+    any other exception its attribute ``transient`` decides, if it has one that is a bool.
+    """
 
 
 @dataclass(frozen=True)
@@ -31,25 +41,70 @@ class Context:
     base_dir: Path
 
 
+@dataclass(frozen=True)
+class Input:
+    """By which way an item came.
+
+    Attributes
+    ----------
+    node : str or None
+        The node that made it; None where it came from outside the pipeline.
+    port : str or None
+        The port of this node that the connection names, if it names one.
+    """
+
+    node: str | None = None
+    port: str | None = None
+
+
+@dataclass(frozen=True)
+class Emit:
+    """An item for one port of the node's output; made by `Node.to`.
+
+    Attributes
+    ----------
+    port : str
+        The port.
+    item : object
+        The item.
+    """
+
+    port: str
+    item: Any
+
+
 class Node:
     """A node of a pipeline, to be derived from.
 
     One object serves one node of one run. Its methods are called on the main thread of a process
     of its own, one after another: `initialize`, then `process` for every item, then `finish`, then
-    `cleanup`.
+    `cleanup`; between items `set_params` and `flush`. `loan`, `progress` and `to` are there to be
+    called; all others may be ``async def``.
 
     Attributes
     ----------
     params : dict
-        The parameters that the manifest gives.
+        The parameters that the manifest gives, with later changes.
     context : Context
         Where the node runs.
+    input : Input
+        By which way the item came that `process` is called with.
 
     Notes
     -----
     Items are `Audio`, ``numpy.ndarray``, ``str``, ``bytes``, and whatever JSON holds: dicts, lists,
     numbers, booleans. Arrays that come in are read-only views of shared memory; keeping one is
     safe.
+
+    Methods that are ``async def`` run on an event loop of the worker's own, each to its end before
+    the next one is called. Between calls the loop stands still, and with it tasks that a method
+    has left behind.
+
+    What `process` raises is the item's failure. The node's policy says whether the node is given
+    the item again (see `TransientError`), the item is left out, or the run ends. An item that
+    comes again is the same one; of what the node had given of it before it failed, nothing is sent
+    twice, so a node that is asked again has to give the same in the same order. `SystemExit` and
+    `KeyboardInterrupt` are no failures of an item: they end the node, and so the run.
 
     Examples
     --------
@@ -60,6 +115,7 @@ class Node:
 
     params: dict[str, Any]
     context: Context
+    input: Input
     _hooks: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
@@ -67,10 +123,12 @@ class Node:
         node = super().__new__(cls)
         node.params = {}
         node.context = Context("", "", Path.cwd())
+        node.input = Input()
         return node
 
-    def initialize(self) -> None:
+    def initialize(self) -> "Awaitable[None] | None":
         """Prepare for the first item: load models, open devices."""
+        return None
 
     def process(self, item: Any) -> Any:
         """Handle one item.
@@ -83,8 +141,14 @@ class Node:
         Returns
         -------
         object
-            One item, None for nothing, or a generator that yields items: each is sent as soon as
-            it is yielded.
+            One item, None for nothing, or a generator or an asynchronous one, which yields items:
+            each is sent as soon as it is yielded. Instead of an item, an `Emit` that `to` has made
+            of one.
+
+        Raises
+        ------
+        Exception
+            The node has failed on this item.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to process an item")
 
@@ -92,8 +156,66 @@ class Node:
         """Give what is still held back, once no more items come; as `process` gives items."""
         return None
 
-    def cleanup(self) -> None:
+    def set_params(self, params: dict[str, Any]) -> "Awaitable[None] | None":
+        """Take new values of parameters, between two items.
+
+        As it stands, it puts them into `params`. A node that has more to do, or takes only some
+        values, overrides it.
+
+        Parameters
+        ----------
+        params : dict
+            Those that change.
+
+        Raises
+        ------
+        ValueError
+            The values are refused, by this or any other exception; the message is given to whoever
+            wanted the change. `params` is then as it was, and the node has to be too.
+        """
+        self.params = {**self.params, **params}
+        return None
+
+    def flush(self) -> "Awaitable[None] | None":
+        """Drop what is held back: nobody wants what was made of the items so far."""
+        return None
+
+    def cleanup(self) -> "Awaitable[None] | None":
         """Free what `initialize` took. Called last, also after a failure."""
+        return None
+
+    def to(self, port: str, item: Any) -> Emit:
+        """Address an item to a port, to be returned or yielded in place of the item.
+
+        Only connections from ``node.port`` get it, and only items without a port go by connections
+        that name none. An array from `loan` that goes to a port is copied.
+
+        Parameters
+        ----------
+        port : str
+            The port's name, as the manifest's connections give it.
+        item : object
+            The item; None is nothing.
+
+        Returns
+        -------
+        Emit
+            The item with its port.
+
+        Raises
+        ------
+        ValueError
+            The name is empty.
+
+        Examples
+        --------
+        >>> class Split(Node):
+        ...     def process(self, item):
+        ...         yield self.to("loud" if item.samples.max() > 0.5 else "quiet", item)
+        """
+        if not port:
+            raise ValueError("a port has no name; an item for no port is given as it is")
+        return Emit(port, item)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Tell the session how far `initialize` is. It also gives the node more time.

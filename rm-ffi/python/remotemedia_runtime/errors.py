@@ -11,6 +11,7 @@ __all__ = [
     "GraphError",
     "InitializationTimeout",
     "InputError",
+    "ItemTimeout",
     "ManifestError",
     "MarshalingError",
     "NodeExecutionError",
@@ -138,6 +139,13 @@ class ProcessCrashError(_ProcessFailure):
     """
 
 
+class ItemTimeout(ProcessCrashError, TimeoutError):
+    """A Python node was at one item for longer than its policy allows, and its process was ended.
+
+    The traceback shows where the node was.
+    """
+
+
 class _CallFailure(RemoteMediaError, RuntimeError):
     """What the exceptions that tell of a failure in the parent process have in common."""
 
@@ -171,6 +179,9 @@ class CallbackTimeout(CallbackError, TimeoutError):
 
 class ParentGone(CallbackError, ConnectionError):
     """The parent process has ended, or takes no more callbacks."""
+
+    # It does not come back.
+    transient = False
 
 
 class InputError(_CallFailure):

@@ -6,7 +6,7 @@
 //! and release, and they check whatever they see. `REMOTEMEDIA_CHAOS_KILLS` says how many are
 //! killed, `REMOTEMEDIA_CHAOS_SEED` which, where and when.
 
-mod player;
+pub mod player;
 mod scene;
 
 use std::collections::BTreeMap;

@@ -7,5 +7,7 @@ mod direct;
 mod policies;
 mod processes;
 mod races;
+mod redelivery;
+mod seats;
 #[cfg(feature = "tokio")]
 mod tasks;

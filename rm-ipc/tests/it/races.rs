@@ -228,10 +228,17 @@ fn a_control_page_with_anything_in_it_makes_nobody_panic_or_hang() {
         let namespace = Namespace::create().unwrap();
         let history = (seed % 3) as u32;
         let policy = [Policy::Block, Policy::DropOldest, Policy::DropNewest][seed as usize % 3];
-        let channel =
-            create(&namespace, ChannelOptions { depth: 4, history, policy, ..in_process() });
+        let retained = policy == Policy::Block && seed % 2 == 0;
+        let channel = create(
+            &namespace,
+            ChannelOptions { depth: 4, history, policy, retained, ..in_process() },
+        );
         let bell = Arc::new(Doorbell::create(&namespace).unwrap());
-        let mut subscriber = channel.subscriber(&bell).unwrap();
+        let mut subscriber = if retained {
+            channel.subscriber_at(&bell, 1).unwrap()
+        } else {
+            channel.subscriber(&bell).unwrap()
+        };
         let publisher = channel.publisher(&bell).unwrap();
         publisher.try_publish(&number(0)).unwrap();
         let path = namespace.folder().join("channel-test");
@@ -251,10 +258,15 @@ fn a_control_page_with_anything_in_it_makes_nobody_panic_or_hang() {
             let _ = publisher.try_publish(&number(1));
             let _ = subscriber.try_recv();
             let _ = subscriber.is_ready();
+            subscriber.acknowledge(random.next() % 4);
             let _ = (channel.snapshot(), channel.bindings(), channel.options());
             assert!(channel.current_occupancy() <= channel.buffer_capacity());
             let _ = SharedMemoryChannel::open(&namespace, &id("test"));
             let _ = channel.subscriber(&bell).map(drop);
+            let _ = channel.seat_position(1);
+            let _ = channel.reserve_seat(2);
+            let _ = channel.subscriber_at(&bell, 2).map(drop);
+            let _ = channel.release_seat(2);
         }
         let _ = publisher.flush(Duration::ZERO);
         drop((publisher, subscriber));

@@ -1,10 +1,13 @@
 //! Waiting without holding up a thread.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
 use rm_core::RuntimeData;
-use rm_ipc::{ChannelOptions, Namespace, PublishError, ReceiveError, SharedMemoryChannel};
+use rm_ipc::{
+    ChannelOptions, Doorbell, Namespace, PublishError, ReceiveError, SharedMemoryChannel,
+};
 
 use crate::channel::{files_of, id, in_process};
 
@@ -113,6 +116,57 @@ async fn a_future_that_is_dropped_has_done_nothing() {
     soon(channel.publish_async(&number(3))).await.unwrap();
     assert_eq!(as_number(&soon(receiver.recv_async()).await.unwrap()), 3);
     assert!(receiver.try_recv().unwrap().is_none());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_task_that_publishes_waits_for_acknowledgements_and_for_who_follows_in_a_seat() {
+    let options = ChannelOptions { depth: 2, retained: true, ..in_process() };
+    let (namespace, channel) = channel(options);
+    let bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    let mut first = channel.subscriber_at(&bell, 0).unwrap();
+    for n in 0..2 {
+        soon(channel.publish_async(&number(n))).await.unwrap();
+        assert_eq!(as_number(&first.recv().unwrap()), n);
+    }
+    let short = Duration::from_millis(1);
+    assert!(tokio::time::timeout(short, channel.publish_async(&number(2))).await.is_err());
+    first.acknowledge(0);
+    soon(channel.publish_async(&number(2))).await.unwrap();
+    drop(first);
+    assert!(tokio::time::timeout(short, channel.publish_async(&number(3))).await.is_err());
+    let sends = async {
+        for n in 3..500 {
+            channel.publish_async(&number(n)).await.unwrap();
+        }
+    };
+    let handle = channel.clone();
+    let takes = tokio::task::spawn_blocking(move || {
+        let mut second = handle.subscriber_at(&bell, 0).unwrap();
+        for n in 1..500 {
+            assert_eq!(as_number(&second.recv_timeout(WATCHDOG).unwrap()), n);
+            second.acknowledge(n);
+        }
+        assert_eq!(second.missed(), 0);
+    });
+    soon(async { tokio::join!(sends, takes) }).await.1.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_task_that_waits_for_an_empty_seat_goes_on_when_that_is_released() {
+    let options = ChannelOptions { depth: 1, retained: true, ..in_process() };
+    let (namespace, channel) = channel(options);
+    let bell = Arc::new(Doorbell::create(&namespace).unwrap());
+    channel.reserve_seat(0).unwrap();
+    let mut stays = channel.subscriber(&bell).unwrap();
+    soon(channel.publish_async(&number(0))).await.unwrap();
+    assert_eq!(as_number(&stays.recv().unwrap()), 0);
+    let next = number(1);
+    let waits = channel.publish_async(&next);
+    let releases = async { channel.release_seat(0).unwrap() };
+    let (sent, was_there) = soon(async { tokio::join!(waits, releases) }).await;
+    sent.unwrap();
+    assert!(was_there);
+    assert_eq!(as_number(&stays.recv().unwrap()), 1);
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -45,12 +45,23 @@ impl<'a> Cursor<'a> {
 
     /// Reports that the value is not what it should be.
     pub(super) fn mistyped(&self, report: &mut Report, expected: &str) {
+        self.mistyped_with(report, expected, "");
+    }
+
+    /// Reports that the value is not what it should be, with a hint behind.
+    pub(super) fn mistyped_with(&self, report: &mut Report, expected: &str, hint: &str) {
         let found = describe(self.value);
-        let message = format!("expected {expected}, found {found}");
+        let message = format!("expected {expected}, found {found}{hint}");
         report.problem(ProblemKind::Value, &self.pointer, message);
     }
 
-    fn expect<T>(&self, report: &mut Report, expected: &str, found: Option<T>) -> Option<T> {
+    /// What could be made of the value; where nothing could, that is reported.
+    pub(super) fn expect<T>(
+        &self,
+        report: &mut Report,
+        expected: &str,
+        found: Option<T>,
+    ) -> Option<T> {
         if found.is_none() {
             self.mistyped(report, expected);
         }
@@ -93,6 +104,46 @@ impl<'a> Cursor<'a> {
     pub(super) fn text(&self, report: &mut Report) -> Option<&'a str> {
         let text = self.value.as_str().filter(|text| !text.is_empty());
         self.expect(report, "a string that is not empty", text)
+    }
+
+    pub(super) fn boolean(&self, report: &mut Report) -> Option<bool> {
+        self.expect(report, "true or false", self.value.as_bool())
+    }
+
+    /// A number that passes `check`.
+    pub(super) fn number(
+        &self,
+        report: &mut Report,
+        expected: &str,
+        check: impl Fn(f64) -> bool,
+    ) -> Option<f64> {
+        self.expect(report, expected, self.value.as_f64().filter(|number| check(*number)))
+    }
+
+    /// One of some names; gives what it stands for.
+    pub(super) fn one_of<T: Copy>(&self, report: &mut Report, names: &[(&str, T)]) -> Option<T> {
+        let found = names.iter().find(|(name, _)| self.value.as_str() == Some(name));
+        if let Some((_, meant)) = found {
+            return Some(*meant);
+        }
+        let all: Vec<_> = names.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let (last, others) = all.split_last().expect("there is a name");
+        let expected = format!("{} or {last}", others.join(", "));
+        let hint = self.value.as_str().map(|text| {
+            let text = text.get(..MAX_SHOWN).unwrap_or(text);
+            report.hint(text, names.iter().map(|(name, _)| *name))
+        });
+        self.mistyped_with(report, &expected, &hint.unwrap_or_default());
+        None
+    }
+
+    /// The fields of an object whose names are free.
+    pub(super) fn entries(&self, report: &mut Report) -> Option<Vec<(&'a str, Cursor<'a>)>> {
+        let map = self.expect(report, "an object", self.value.as_object())?;
+        let entry = |(name, value): (&'a String, _)| {
+            (name.as_str(), Cursor { value, pointer: child(&self.pointer, name) })
+        };
+        Some(map.iter().map(entry).collect())
     }
 
     /// A whole number that passes `check`.

@@ -1,9 +1,12 @@
 //! Manifests, right and wrong, with what is said of them.
 
+mod fields;
+
 use super::*;
 use crate::problem::ProblemKind;
 use proptest::prelude::*;
 use serde_json::json;
+use std::time::Duration;
 
 #[track_caller]
 fn parse(document: Value) -> Manifest {
@@ -75,7 +78,7 @@ fn every_field_is_read() {
     assert_eq!(executors, expected);
     assert_eq!(manifest.nodes()[0].params, json!({"gain": 1}));
     assert_eq!(manifest.nodes()[2].params, json!({}));
-    let edge = |from, to| Connection { from, to };
+    let edge = |from, to| Connection::new(from, to);
     assert_eq!(manifest.connections(), [edge(1, 2), edge(0, 1)]);
     assert!(manifest.warnings().is_empty());
     assert_eq!(manifest.base_dir(), None);
@@ -134,7 +137,7 @@ fn all_problems_are_reported_at_once_with_their_places() {
                 {"id": "b c", "node_type": "B", "params": [1], "executor": "rust"},
                 {"id": "a", "node_type": "C"},
                 "d",
-                {"id": "e", "node_type": "E", "executor": "native", "runtime_hint": "native"},
+                {"id": "e", "node_type": "E", "executor": "native", "runtime_hint": "multiprocess"},
             ],
             "connections": [{"from": "a"}, {"from": "b c", "to": 1}, 5],
         }),
@@ -151,7 +154,7 @@ fn all_problems_are_reported_at_once_with_their_places() {
             "/nodes/2/params: expected an object, found an array",
             "/nodes/3/id: node id \"a\" is taken by /nodes/0/id",
             "/nodes/4: expected an object, found \"d\"",
-            "/nodes/5/runtime_hint: is another name of \"executor\", expected only one of the two",
+            "/nodes/5/runtime_hint: \"multiprocess\" contradicts \"executor\", which is \"native\"; they mean the same",
             "/connections/0/to: missing, expected the id of a node",
             "/connections/1/to: expected a string, found 1",
             "/connections/2: expected an object, found 5",
@@ -251,7 +254,7 @@ fn settings_out_of_range_are_problems() {
 fn unknown_fields_are_warnings_with_the_nearest_name() {
     let manifest = parse(json!({
         "version": "v1",
-        "metadata": {"multiprocess": {"enable_backpressure": true}},
+        "metadata": {"multiprocess": {"enable_back_pressure": true}},
         "nodes": [{"id": "a", "node_type": "A", "exectuor": "native", "params": {"any": 1}},
                   {"id": "b", "node_type": "B"}],
         "connections": [{"from": "a", "to": "b", "~/": 1}],
@@ -260,7 +263,7 @@ fn unknown_fields_are_warnings_with_the_nearest_name() {
     assert_eq!(
         found,
         [
-            "/metadata/multiprocess/enable_backpressure: unknown field \"enable_backpressure\"",
+            "/metadata/multiprocess/enable_back_pressure: unknown field \"enable_back_pressure\"; did you mean \"enable_backpressure\"?",
             "/nodes/0/exectuor: unknown field \"exectuor\"; did you mean \"executor\"?",
             "/connections/0/~0~1: unknown field \"~/\"",
         ]

@@ -1,34 +1,56 @@
 //! Groups the nodes into stages and workers, and lays channels between them.
 //!
-//! Main function: [`plan`]. It relies on a manifest that has been checked.
+//! Main function: [`plan`]. It relies on a manifest that has been checked. How large the channels are
+//! is decided in `sizes`.
 //!
-//! The level of a node counts the borders between processes on the way to it. Native nodes that
-//! are connected and of one level share a stage. Any other connection leads to a higher level:
-//! from or to a worker by definition, from a native node to a native one because it did not join
-//! their stages. So there is no circle of stages and workers, even where the manifest has two
-//! ways from one native node to another, one of them through a worker.
+//! The level of a node counts the borders on the way to it. There is a border at each side of a
+//! worker, at each side of a native node with a thread of its own, and before a native node at a
+//! connection with a queue. Native nodes that are connected and of one level share a stage. Any other
+//! connection leads to a higher level: over a border by definition, from a native node to a native
+//! one because it did not join their stages. So there is no circle of stages and workers, even where
+//! the manifest has two ways from one native node to another, one of them over a border.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::mem::discriminant;
+use std::path::{Path, PathBuf};
 
+use rm_bridge::{QueuePolicy, RestartPolicy};
 use rm_core::{ChannelId, NodeRegistry};
 
 use super::check::Choice;
-use super::{Consumer, Edge, Plan, PlannedChannel, PlannedNode, Producer, Route, Stage};
+use super::sizes::Wanted;
+use super::{Consumer, Edge, PlannedNode, Producer, Route, Stage};
+use crate::config::RuntimeConfig;
 use crate::graph::Graph;
-use crate::manifest::{ExecutorType, Manifest};
+use crate::manifest::{Connection, ExecutorType, Manifest, NodeSpec, QueueSpec};
+
+/// Most subscribers of a channel. Further consumers read another channel of the same producer.
+const MAX_CONSUMERS: usize = 16;
+
+/// What runs where, and the ways between.
+pub(super) struct Layout {
+    pub(super) nodes: Vec<PlannedNode>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) workers: Vec<usize>,
+    pub(super) channels: Vec<Wanted>,
+    pub(super) edges: Vec<Edge>,
+    pub(super) inputs: Vec<usize>,
+    pub(super) outputs: Vec<usize>,
+}
 
 pub(super) fn plan(
-    manifest: Manifest,
+    manifest: &Manifest,
     registry: &NodeRegistry,
+    config: &RuntimeConfig,
     graph: &Graph,
     choices: &[Choice],
-) -> Plan {
-    let is_worker = |node: usize| choices[node].0 == ExecutorType::Multiprocess;
+) -> Layout {
+    let is_worker = |node: usize| choices[node].executor == ExecutorType::Multiprocess;
     let native = |node: usize| {
         let metadata = registry.metadata(&manifest.nodes()[node].node_type);
         metadata.filter(|_| !is_worker(node))
     };
-    let levels = levels(graph, is_worker);
+    let levels = levels(manifest, graph, is_worker);
     let stages = stages(graph, &levels, is_worker);
     let mut workers: Vec<_> = graph.order().to_vec();
     workers.retain(|&node| is_worker(node));
@@ -52,50 +74,99 @@ pub(super) fn plan(
     for (index, &node) in workers.iter().enumerate() {
         place[node] = Consumer::Worker(index);
     }
-    let (channels, channel_of) = channels(&manifest, graph, &place);
-    let edge = |from: usize, to: usize| {
-        let route = match channel_of[from] {
-            Some(channel) if place[from] != place[to] => Route::Channel(channel),
-            _ => Route::Call,
-        };
-        Edge { from, to, route }
-    };
-    let edges = manifest.connections().iter();
-    Plan {
-        name: manifest.name().to_owned(),
-        multiprocess: manifest.multiprocess().clone(),
-        base_dir: manifest.base_dir().map(ToOwned::to_owned),
-        nodes: nodes(&manifest, choices, &levels),
-        edges: edges.map(|edge_of| edge(edge_of.from, edge_of.to)).collect(),
+    let mut channels = Channels::new(manifest, place);
+    for node in graph.sources().filter(|&node| is_worker(node)) {
+        channels.add_input(node);
+    }
+    for &node in graph.order() {
+        channels.add_outputs(node, graph.successors(node).is_empty() && is_worker(node));
+    }
+    let parts = manifest.nodes().iter().zip(choices).zip(&levels);
+    Layout {
+        nodes: parts
+            .map(|((spec, choice), &level)| planned(spec, choice, level, manifest, config))
+            .collect(),
+        edges: manifest.connections().iter().zip(channels.routes).map(edge).collect(),
+        channels: channels.channels,
         stages,
         workers,
-        channels,
         inputs,
         outputs,
-        warnings: manifest.warnings().to_vec(),
     }
 }
 
-fn nodes(manifest: &Manifest, choices: &[Choice], levels: &[usize]) -> Vec<PlannedNode> {
-    let parts = manifest.nodes().iter().zip(choices).zip(levels);
-    parts
-        .map(|((spec, &(executor, reason)), &level)| PlannedNode {
-            id: spec.id.clone(),
-            node_type: spec.node_type.clone(),
-            params: spec.params.clone(),
-            executor,
-            reason,
-            level,
-        })
-        .collect()
+fn edge((connection, route): (&Connection, Route)) -> Edge {
+    let Connection { from, to, from_port, to_port, .. } = connection.clone();
+    Edge { from, to, from_port, to_port, route }
 }
 
-fn levels(graph: &Graph, is_worker: impl Fn(usize) -> bool) -> Vec<usize> {
+fn planned(
+    spec: &NodeSpec,
+    choice: &Choice,
+    level: usize,
+    manifest: &Manifest,
+    config: &RuntimeConfig,
+) -> PlannedNode {
+    let spec = spec.clone();
+    let python = interpreter(&spec, manifest, config).map(|(python, _)| python);
+    PlannedNode {
+        id: spec.id,
+        node_type: choice.node_type.clone(),
+        params: spec.params,
+        executor: choice.executor,
+        reason: choice.reason,
+        level,
+        capabilities: spec.capabilities,
+        policy: spec.policy,
+        restart: spec.restart,
+        env: spec.env,
+        python: python.filter(|_| choice.executor == ExecutorType::Multiprocess),
+        own_thread: spec.own_thread,
+        limits: spec.limits,
+    }
+}
+
+/// Whose word an interpreter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    Node,
+    Manifest,
+    Config,
+}
+
+/// The interpreter of a node: its own, its manifest's or the runtime's. One that the manifest names
+/// by a relative path with a `/` lies beside the manifest.
+pub(super) fn interpreter(
+    spec: &NodeSpec,
+    manifest: &Manifest,
+    config: &RuntimeConfig,
+) -> Option<(PathBuf, NamedBy)> {
+    let beside = |path: &Path| match manifest.base_dir() {
+        Some(folder) if path.components().count() > 1 => folder.join(path),
+        _ => path.to_owned(),
+    };
+    let of_node = spec.python.as_deref().map(|path| (beside(path), NamedBy::Node));
+    let of_all = manifest.multiprocess().python_executable.as_deref();
+    of_node
+        .or_else(|| of_all.map(|path| (beside(path), NamedBy::Manifest)))
+        .or_else(|| config.python.clone().map(|path| (path, NamedBy::Config)))
+}
+
+fn levels(manifest: &Manifest, graph: &Graph, is_worker: impl Fn(usize) -> bool) -> Vec<usize> {
+    let nodes = manifest.nodes();
+    let mut incoming = vec![Vec::new(); nodes.len()];
+    for connection in manifest.connections() {
+        incoming[connection.to].push(connection);
+    }
+    let apart = |node: usize| is_worker(node) || nodes[node].own_thread;
     let mut levels = vec![0; graph.len()];
     for &node in graph.order() {
-        let after = |&from: &usize| levels[from] + usize::from(is_worker(from) || is_worker(node));
-        let level = graph.predecessors(node).iter().map(after).max();
-        levels[node] = level.unwrap_or(0);
+        let after = |edge: &&Connection| {
+            let border =
+                apart(edge.from) || apart(node) || !edge.queue.or(nodes[node].queue).is_empty();
+            levels[edge.from] + usize::from(border)
+        };
+        levels[node] = incoming[node].iter().map(after).max().unwrap_or(0);
     }
     levels
 }
@@ -107,6 +178,7 @@ fn stages(graph: &Graph, levels: &[usize], is_worker: impl Fn(usize) -> bool) ->
     let mut leader: Vec<usize> = (0..graph.len()).collect();
     for from in (0..graph.len()).filter(|&node| !is_worker(node)) {
         for &to in graph.successors(from) {
+            // Over a border the level rises, so that there is none here.
             if !is_worker(to) && levels[from] == levels[to] {
                 let (a, b) = (find(&mut leader, from), find(&mut leader, to));
                 leader[a] = b;
@@ -134,48 +206,129 @@ fn find(leader: &mut [usize], mut node: usize) -> usize {
     node
 }
 
-/// The channels, and the one of each node that has one.
-fn channels(
-    manifest: &Manifest,
-    graph: &Graph,
-    place: &[Consumer],
-) -> (Vec<PlannedChannel>, Vec<Option<usize>>) {
-    let is_worker = |node: usize| matches!(place[node], Consumer::Worker(_));
-    let specs = manifest.nodes();
-    let ids: HashSet<_> = specs.iter().map(|spec| spec.id.as_str()).collect();
-    let mut channels = Vec::new();
-    for node in graph.sources().filter(|&node| is_worker(node)) {
-        let mut name = format!("input-{node}");
-        while ids.contains(name.as_str()) {
-            name.push('_');
+/// The channels as they are laid, and the way of each connection.
+struct Channels<'a> {
+    manifest: &'a Manifest,
+    place: Vec<Consumer>,
+    /// The connections that each node gives items to, by their place in the manifest.
+    outgoing: Vec<Vec<usize>>,
+    names: HashSet<String>,
+    channels: Vec<Wanted>,
+    routes: Vec<Route>,
+}
+
+impl<'a> Channels<'a> {
+    fn new(manifest: &'a Manifest, place: Vec<Consumer>) -> Self {
+        let mut outgoing = vec![Vec::new(); place.len()];
+        for (index, connection) in manifest.connections().iter().enumerate() {
+            outgoing[connection.from].push(index);
         }
-        channels.push(PlannedChannel {
-            name: ChannelId::new(name).expect("short, and of letters that ids may have"),
-            producer: Producer::Session,
-            consumers: vec![place[node]],
-        });
+        Self {
+            manifest,
+            place,
+            outgoing,
+            names: manifest.nodes().iter().map(|spec| spec.id.as_str().to_owned()).collect(),
+            channels: Vec::new(),
+            routes: vec![Route::Call; manifest.connections().len()],
+        }
     }
-    let mut channel_of = vec![None; graph.len()];
-    for &node in graph.order() {
-        let mut consumers: Vec<Consumer> = Vec::new();
-        let mut seen = HashSet::new();
-        for &to in graph.successors(node) {
-            if place[to] != place[node] && seen.insert(place[to]) {
-                consumers.push(place[to]);
+
+    /// The channel by which a worker gets the session's input.
+    fn add_input(&mut self, node: usize) {
+        let queue = self.manifest.nodes()[node].queue;
+        let retained = self.restarts(node);
+        let name = self.new_name(format!("input-{node}"));
+        let policy = self.policy(queue, retained);
+        let consumer = self.place[node];
+        let queue = QueueSpec { policy: Some(policy), ..queue };
+        let mut wanted = Wanted::new(name, Producer::Session, None, queue);
+        (wanted.retained, wanted.consumers) = (retained, vec![consumer]);
+        self.channels.push(wanted);
+    }
+
+    /// The channels into which a node writes: one for each of its ports and for each kind of queue.
+    /// A worker without successors gives its items to the session.
+    fn add_outputs(&mut self, node: usize, to_session: bool) {
+        let manifest = self.manifest;
+        let mut found = HashMap::new();
+        let mut read = HashMap::new();
+        let first = self.channels.len();
+        for index in std::mem::take(&mut self.outgoing[node]) {
+            let connection = &manifest.connections()[index];
+            let consumer = self.place[connection.to];
+            if consumer == self.place[node] {
+                continue;
             }
+            let queue = connection.queue.or(manifest.nodes()[connection.to].queue);
+            let retained = self.restarts(connection.to);
+            let policy = self.policy(queue, retained);
+            let port = connection.from_port.as_deref();
+            let key = (port, discriminant(&policy), queue.depth, queue.capacity);
+            if let Some(channel) = read.get(&(key, consumer)) {
+                self.routes[index] = Route::Channel(*channel);
+                self.channels[*channel].retained |= retained;
+                continue;
+            }
+            let full = |channel: &usize| self.channels[*channel].consumers.len() >= MAX_CONSUMERS;
+            let channel = match found.get(&key).filter(|channel| !full(channel)) {
+                Some(channel) => *channel,
+                None => {
+                    let name = self.output_name(node, port, first);
+                    let queue = QueueSpec { policy: Some(policy), ..queue };
+                    let port = port.map(ToOwned::to_owned);
+                    self.channels.push(Wanted::new(name, Producer::Node(node), port, queue));
+                    found.insert(key, self.channels.len() - 1);
+                    self.channels.len() - 1
+                }
+            };
+            read.insert((key, consumer), channel);
+            self.routes[index] = Route::Channel(channel);
+            self.channels[channel].consumers.push(consumer);
+            self.channels[channel].retained |= retained;
         }
-        if is_worker(node) && graph.successors(node).is_empty() {
-            consumers.push(Consumer::Session);
-        }
-        if !consumers.is_empty() {
-            channel_of[node] = Some(channels.len());
-            channels.push(PlannedChannel {
-                name: ChannelId::new(specs[node].id.as_str())
-                    .expect("ids of nodes and of channels follow the same rule"),
-                producer: Producer::Node(node),
-                consumers,
-            });
+        if to_session {
+            let name = self.output_name(node, None, first);
+            let policy = Some(self.policy(QueueSpec::default(), false));
+            let queue = QueueSpec { policy, ..QueueSpec::default() };
+            let mut wanted = Wanted::new(name, Producer::Node(node), None, queue);
+            wanted.consumers.push(Consumer::Session);
+            self.channels.push(wanted);
         }
     }
-    (channels, channel_of)
+
+    fn restarts(&self, node: usize) -> bool {
+        let is_worker = matches!(self.place[node], Consumer::Worker(_));
+        is_worker && self.manifest.nodes()[node].restart != RestartPolicy::Never
+    }
+
+    /// What happens when a queue is full. Messages that are kept for a successor are not dropped.
+    fn policy(&self, queue: QueueSpec, retained: bool) -> QueuePolicy {
+        let blocks = retained || self.manifest.multiprocess().enable_backpressure;
+        let default = if blocks { QueuePolicy::Block } else { QueuePolicy::DropOldest };
+        queue.policy.unwrap_or(default)
+    }
+
+    /// The first channel of a node, unless it is one of a port, is named as the node.
+    fn output_name(&mut self, node: usize, port: Option<&str>, first: usize) -> ChannelId {
+        let id = &self.manifest.nodes()[node].id;
+        match port {
+            None if self.channels[first..].iter().all(|channel| channel.port.is_some()) => {
+                ChannelId::new(id.as_str()).expect("ids of nodes and of channels follow one rule")
+            }
+            None => self.new_name(format!("{id}.{}", self.channels.len() - first)),
+            Some(port) => self.new_name(format!("{id}.{port}")),
+        }
+    }
+
+    /// The name, or where something else has it, one with a number behind. Ports may have any name,
+    /// and long ids leave no room for one: then the name is a number.
+    fn new_name(&mut self, name: String) -> ChannelId {
+        let fits = name.len() <= ChannelId::MAX_LEN / 2 && ChannelId::new(name.as_str()).is_ok();
+        let name = if fits { name } else { format!("channel-{}", self.channels.len()) };
+        let others = (1_usize..).map(|number| format!("{name}_{number}"));
+        let mut names = std::iter::once(name.clone()).chain(others);
+        let free = names.find(|name| !self.names.contains(name)).expect("there is no end of them");
+        self.names.insert(free.clone());
+        ChannelId::new(free).expect("short, and of letters that ids may have")
+    }
 }

@@ -1,6 +1,9 @@
 //! Plans of known graphs, and the rules that hold for plans of any.
 
+mod channels;
+
 use super::*;
+use crate::machine::SharedMemory;
 use std::collections::HashSet;
 
 use proptest::prelude::*;
@@ -25,6 +28,7 @@ pub(super) fn registry() -> NodeRegistry {
     let types = [
         ("WavSource", &[][..], audio),
         ("ResampleNode", audio, audio),
+        ("SplitNode", audio, audio),
         ("TextNode", &[DataType::Text], &[DataType::Text]),
         ("PassThroughNode", both, both),
         ("WavSink", audio, &[]),
@@ -44,6 +48,10 @@ pub(super) fn registry() -> NodeRegistry {
             accepts: accepts.to_vec(),
             produces: produces.to_vec(),
             source: accepts.is_empty(),
+            output_ports: match name {
+                "SplitNode" => vec!["left".to_owned(), "right".to_owned()],
+                _ => Vec::new(),
+            },
             ..NodeMetadata::default()
         };
         registry.register(metadata, |_| Ok(Box::new(Unmade))).unwrap();
@@ -66,31 +74,58 @@ pub(super) fn parse(document: Value) -> Manifest {
 
 #[track_caller]
 fn plan(nodes: &[(&str, &str)], connections: &[(&str, &str)]) -> Plan {
-    Plan::new(manifest(nodes, connections), &registry()).unwrap()
+    plan_of(manifest(nodes, connections))
+}
+
+#[track_caller]
+fn plan_of(manifest: Manifest) -> Plan {
+    Plan::with(manifest, &registry(), &RuntimeConfig::default(), &machine()).unwrap()
+}
+
+/// A machine of two cores and no GPU.
+pub(super) fn machine() -> Machine {
+    Machine {
+        cores: 2,
+        cpus: [0, 1].into(),
+        arch: "x86_64".to_owned(),
+        memory: Some(8 << 30),
+        gpus: Vec::new(),
+        shared_memory: Some(SharedMemory { free: 1 << 30, total: 2 << 30 }),
+    }
 }
 
 #[test]
 fn the_executor_and_its_reason_follow_the_manifest_then_the_registry_then_the_form() {
-    let plan = Plan::new(
-        parse(json!({"version": "v1", "nodes": [
+    let plan = plan_of(parse(json!({
+        "version": "v1",
+        "metadata": {"multiprocess": {"executor_overrides": {
+            "over.*": "multiprocess", "Wav*": "native", "speech:Recogniser": "native",
+        }}},
+        "nodes": [
             {"id": "a", "node_type": "ResampleNode"},
             {"id": "b", "node_type": "ResampleNode", "executor": "native"},
             {"id": "c", "node_type": "speech.nodes:Recogniser"},
             {"id": "d", "node_type": "speech:Recogniser", "executor": "multiprocess"},
-        ]})),
-        &registry(),
-    )
-    .unwrap();
+            {"id": "e", "node_type": "WavSink"},
+            {"id": "f", "node_type": "over.there.Node"},
+            {"id": "g", "node_type": "speech.nodes.Recogniser"},
+        ],
+    })));
     let found: Vec<_> = plan.nodes.iter().map(|node| (node.executor, node.reason)).collect();
     assert_eq!(
         found,
         [
             (ExecutorType::Native, Reason::Registered),
             (ExecutorType::Native, Reason::Explicit),
-            (ExecutorType::Multiprocess, Reason::ImportPath),
+            (ExecutorType::Multiprocess, Reason::Pattern),
             (ExecutorType::Multiprocess, Reason::Explicit),
+            (ExecutorType::Native, Reason::Override),
+            (ExecutorType::Multiprocess, Reason::Override),
+            (ExecutorType::Multiprocess, Reason::Default),
         ]
     );
+    assert_eq!(plan.nodes[5].node_type, "over.there:Node");
+    assert_eq!(plan.nodes[6].node_type, "speech.nodes:Recogniser");
 }
 
 #[test]
@@ -111,11 +146,16 @@ fn a_speech_pipeline_has_two_stages_and_two_workers() {
         "pipeline: nodes 6, stages 2, workers 2, channels 3
   stage 0: in (WavSource, native: registered), rate (ResampleNode, native: registered)
   stage 1: up (ResampleNode, native: registered), out (WavSink, native: registered)
-  worker 0: asr (speech:Asr, multiprocess: import path)
-  worker 1: tts (speech:Tts, multiprocess: import path)
-  channel rate: stage 0 -> worker 0
-  channel asr: worker 0 -> worker 1
-  channel tts: worker 1 -> stage 1"
+  worker 0: asr (speech:Asr, multiprocess: pattern)
+  worker 1: tts (speech:Tts, multiprocess: pattern)
+  channel rate: stage 0 -> worker 0 (blocks, items 100, 64 MiB, largest 64 MiB)
+  channel asr: worker 0 -> worker 1 (blocks, items 100, 64 MiB, largest 64 MiB)
+  channel tts: worker 1 -> stage 1 (blocks, items 100, 64 MiB, largest 64 MiB)
+  level 0: stage 0
+  level 1: worker 0
+  level 2: worker 1
+  level 3: stage 1
+  shared memory: at most 192 MiB of 256 MiB, free in /dev/shm 1 GiB"
     );
     assert!(plan.inputs.is_empty());
     assert!(plan.outputs.is_empty());
@@ -143,7 +183,7 @@ fn the_session_feeds_and_drains_workers_by_channel_and_native_nodes_directly() {
         channels,
         [
             ("input-0", session, [Consumer::Worker(0)].as_slice()),
-            ("input-2_", session, &[Consumer::Worker(1)]),
+            ("input-2_1", session, &[Consumer::Worker(1)]),
             ("input-2", node(0), &[Consumer::Session]),
             ("w", node(2), &[Consumer::Worker(2)]),
             ("v", node(3), &[Consumer::Session]),
@@ -181,7 +221,7 @@ fn a_plan_serialises_with_its_settings() {
         "metadata": {"name": "one", "multiprocess": {"init_timeout_secs": 1.5}},
         "nodes": [{"id": "a", "node_type": "m:A", "params": {"k": 1}, "odd": 0}],
     }));
-    let plan = Plan::new(manifest, &registry()).unwrap();
+    let plan = plan_of(manifest);
     assert_eq!(
         serde_json::to_value(&plan).unwrap(),
         json!({
@@ -191,21 +231,34 @@ fn a_plan_serialises_with_its_settings() {
                 "channel_capacity": null,
                 "init_timeout_secs": 1.5,
                 "python_executable": null,
+                "enable_backpressure": true,
+                "executor_overrides": {},
             },
             "base_dir": null,
             "nodes": [{
                 "id": "a", "node_type": "m:A", "params": {"k": 1}, "executor": "multiprocess",
-                "reason": "import_path", "level": 0,
+                "reason": "pattern", "level": 0,
             }],
             "stages": [],
             "workers": [0],
             "channels": [
-                {"name": "input-0", "producer": "session", "consumers": [{"worker": 0}]},
-                {"name": "a", "producer": {"node": 0}, "consumers": ["session"]},
+                {
+                    "name": "input-0", "producer": "session", "consumers": [{"worker": 0}],
+                    "queue": {"policy": "block", "depth": 100, "capacity": 67_108_864},
+                    "max_message": 67_108_864,
+                },
+                {
+                    "name": "a", "producer": {"node": 0}, "consumers": ["session"],
+                    "queue": {"policy": "block", "depth": 100, "capacity": 67_108_864},
+                    "max_message": 67_108_864,
+                },
             ],
             "edges": [],
             "inputs": [0],
             "outputs": [0],
+            "shared_memory": {
+                "needed": 134_217_728, "limit": 268_435_456, "free": 1_073_741_824,
+            },
             "warnings": [{"pointer": "/nodes/0/odd", "message": "unknown field \"odd\""}],
         })
     );
@@ -233,7 +286,9 @@ fn a_thousand_nodes_are_planned_in_a_chain_and_side_by_side() {
 
     let fan = thousand(|_| 0);
     assert_eq!((fan.stages.len(), fan.workers.len()), (1, 500));
-    assert_eq!(fan.channels[0].consumers.len(), 500);
+    assert_eq!(fan.channels[0].consumers.len(), 16);
+    let of_first = fan.channels.iter().filter(|channel| channel.producer == Producer::Node(0));
+    assert_eq!(of_first.map(|channel| channel.consumers.len()).sum::<usize>(), 500);
     assert_eq!(fan.outputs.len(), 999);
     check_plan(&fan);
 }
@@ -285,6 +340,7 @@ fn check_plan(plan: &Plan) {
                 assert_ne!(place[edge.from], place[edge.to]);
                 assert_eq!(plan.channels[channel].producer, Producer::Node(edge.from));
                 assert!(plan.channels[channel].consumers.contains(&place[edge.to]));
+                assert_eq!(plan.channels[channel].port, edge.from_port);
                 readers.insert((channel, place[edge.to]));
             }
         }
@@ -297,6 +353,17 @@ fn check_plan(plan: &Plan) {
         assert!(!channel.consumers.is_empty());
         let distinct: HashSet<_> = channel.consumers.iter().collect();
         assert_eq!(distinct.len(), channel.consumers.len());
+        assert!(channel.consumers.len() <= 16);
+        let restarts = |consumer: &Consumer| match consumer {
+            Consumer::Worker(worker) => {
+                plan.nodes[plan.workers[*worker]].restart != RestartPolicy::Never
+            }
+            _ => false,
+        };
+        assert_eq!(channel.retained, channel.consumers.iter().any(restarts));
+        assert!(!channel.retained || channel.queue.policy == QueuePolicy::Block);
+        assert!(channel.queue.capacity.is_power_of_two());
+        assert!(channel.max_message <= channel.queue.capacity);
         let node = match channel.producer {
             Producer::Session => {
                 let [Consumer::Worker(worker)] = channel.consumers[..] else {
@@ -307,7 +374,7 @@ fn check_plan(plan: &Plan) {
             }
             Producer::Node(node) => node,
         };
-        assert!(producers.insert(node), "two channels of one node");
+        producers.insert(node);
         for &consumer in &channel.consumers {
             // Levels rise along channels: so stages and workers form no circle.
             assert!(level_of(plan, place[node]) < level_of(plan, consumer));
@@ -317,6 +384,7 @@ fn check_plan(plan: &Plan) {
             }
         }
     }
+    assert!(plan.shared_memory() <= plan.shared_memory.limit);
     for &worker in &plan.workers {
         assert!(producers.contains(&worker), "a worker without a channel");
     }
@@ -326,24 +394,72 @@ fn check_plan(plan: &Plan) {
     assert!(workers.map(|worker| level_of(plan, worker)).is_sorted());
 }
 
+/// A node of a random plan: a worker that is started again or not, or a native node with a thread of
+/// its own or not; with a queue or without.
+fn node_fields() -> impl Strategy<Value = Value> {
+    let fields = prop::sample::select(vec![
+        json!({"node_type": "m:C"}),
+        json!({"node_type": "m:C"}),
+        json!({"node_type": "m:C", "restart": {"always": {}}}),
+        json!({"node_type": "PassThroughNode"}),
+        json!({"node_type": "PassThroughNode"}),
+        json!({"node_type": "PassThroughNode", "own_thread": true}),
+    ]);
+    (fields, prop::option::weighted(0.2, 1_u32..4)).prop_map(|(mut fields, depth)| {
+        if let Some(depth) = depth {
+            fields["queue"] = json!({"depth": depth});
+        }
+        fields
+    })
+}
+
 proptest! {
     #[test]
     fn every_plan_keeps_its_promises(
-        workers in prop::collection::vec(any::<bool>(), 1..24),
-        chosen in prop::collection::btree_set((0_usize..24, 0_usize..24), 0..60),
+        fields in prop::collection::vec(node_fields(), 1..24),
+        chosen in prop::collection::btree_map(
+            (0_usize..24, 0_usize..24, prop::option::weighted(0.2, 0_u8..2)),
+            prop::option::weighted(0.2, 1_u32..4),
+            0..60,
+        ),
         order in Just((0..24).collect::<Vec<usize>>()).prop_shuffle(),
+        enable_backpressure in any::<bool>(),
     ) {
-        let len = workers.len();
-        let ids: Vec<_> = (0..len).map(|node| format!("n{node}")).collect();
-        let kind = |node: usize| if workers[node] { "m:C" } else { "PassThroughNode" };
-        let nodes: Vec<_> = (0..len).map(|node| (ids[node].as_str(), kind(node))).collect();
+        let is_worker = |node: usize| fields[node]["node_type"] == "m:C";
+        let nodes: Vec<_> = fields
+            .iter()
+            .enumerate()
+            .map(|(index, fields)| {
+                let mut node = fields.clone();
+                node["id"] = json!(format!("n{index}"));
+                node
+            })
+            .collect();
         let connections: Vec<_> = chosen
             .iter()
-            .filter(|&&(from, to)| from < len && to < len && order[from] < order[to])
-            .map(|&(from, to)| (ids[from].as_str(), ids[to].as_str()))
+            .filter(|((from, to, _), _)| {
+                *from < nodes.len() && *to < nodes.len() && order[*from] < order[*to]
+            })
+            .map(|((from, to, port), depth)| {
+                let mut end = format!("n{from}");
+                if let Some(port) = port.filter(|_| is_worker(*from)) {
+                    end += &format!(".p{port}");
+                }
+                let queue = depth.map(|depth| json!({"depth": depth}));
+                json!({"from": end, "to": format!("n{to}"), "queue": queue})
+            })
             .collect();
-        let plan = plan(&nodes, &connections);
-        prop_assert_eq!(plan.edges.len(), connections.len());
-        check_plan(&plan);
+        let document = json!({
+            "version": "v1",
+            "metadata": {"multiprocess": {"enable_backpressure": enable_backpressure}},
+            "nodes": nodes,
+            "connections": connections,
+        });
+        // Native nodes have no ports here, so two connections may have become the same one.
+        if let Ok(manifest) = Manifest::from_json(&document.to_string()) {
+            let plan = plan_of(manifest);
+            prop_assert_eq!(plan.edges.len(), connections.len());
+            check_plan(&plan);
+        }
     }
 }

@@ -141,8 +141,11 @@ async fn items_go_through_a_stage_in_order_and_are_counted() {
     let (report, outputs) = run_native(manifest, &["a", "b"]).await;
     assert_eq!(outputs, ["hold a", "hold a", "hold b", "hold b"]);
     let report = report.unwrap();
-    let counts: Vec<_> =
-        report.nodes.iter().map(|node| (&*node.node, node.items_in, node.items_out)).collect();
+    let counts: Vec<_> = report
+        .nodes
+        .iter()
+        .map(|node| (&*node.node, node.statistics.items_in, node.statistics.items_out))
+        .collect();
     assert_eq!(counts, [("twice", 2, 4), ("hold", 4, 4)]);
     let connection = &report.connections[0];
     assert_eq!((connection.messages, connection.bytes, connection.copied_bytes), (4, 4, 0));

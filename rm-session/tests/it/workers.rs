@@ -205,7 +205,7 @@ async fn a_session_that_is_dropped_at_any_moment_leaves_nothing() {
         let manifest = chain(&["Twice", "test:Echo", "test:Echo"]).to_string();
         let manifest = rm_session::Manifest::from_json(&manifest).unwrap();
         let plan = rm_session::Plan::new(manifest, runtime.registry()).unwrap();
-        let mut session = rm_session::Session::create(&runtime, plan, CancelToken::new()).unwrap();
+        let session = rm_session::Session::create(&runtime, plan, CancelToken::new()).unwrap();
         let id = session.id().to_string();
         assert!(!files_of(&id).is_empty());
         let delay = Duration::from_millis(delay * 2);

@@ -3,6 +3,8 @@
 It is started by a session, as ``python -m remotemedia_runtime.worker``; nobody else needs it.
 """
 
+import asyncio
+import concurrent.futures
 import importlib
 import os
 import sys
@@ -10,7 +12,19 @@ import traceback
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from remotemedia import Context, Node
+from remotemedia import Context, Node, TransientError
+from remotemedia_runtime.worker import loop
+
+# Until Python 3.11 the modules had exceptions of their own for an elapsed time.
+_TRANSIENT = (
+    TransientError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    concurrent.futures.TimeoutError,
+    ConnectionError,
+    BlockingIOError,
+    InterruptedError,
+)
 
 
 class LoadError(Exception):
@@ -56,6 +70,23 @@ def _class_of(node_type: str) -> type[Node]:
 
 def _is_node(value: object) -> TypeGuard[type[Node]]:
     return isinstance(value, type) and issubclass(value, Node) and value is not Node
+
+
+def change_params(node: Node, params: dict[str, Any]) -> None:
+    """Give a node new values of parameters; whatever it raises, it keeps the ones that it had."""
+    before = node.params
+    node.params = dict(before)
+    try:
+        loop.settle(node.set_params(params))
+    except BaseException:
+        node.params = before
+        raise
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed when it is tried again."""
+    transient = getattr(error, "transient", None)
+    return transient if isinstance(transient, bool) else isinstance(error, _TRANSIENT)
 
 
 def describe_failure(error: BaseException) -> tuple[str, str, str]:

@@ -1,5 +1,8 @@
 //! Nodes and connections that cannot be run, with what is said of them.
 
+mod mistakes;
+mod needs;
+
 use super::*;
 use crate::plan::Plan;
 use crate::plan::tests::{manifest, parse, registry};
@@ -33,7 +36,7 @@ fn a_node_type_that_cannot_be_run_is_named_with_what_can() {
     let unknown = ProblemKind::UnknownNodeType;
     let manifest = parse(json!({"version": "v1", "nodes": [
         {"id": "a", "node_type": "ResmapleNode"},
-        {"id": "b", "node_type": "speech.nodes.Recogniser"},
+        {"id": "b", "node_type": "speech.nodes.recogniser"},
         {"id": "c", "node_type": "PassThruNode", "executor": "native"},
         {"id": "d", "node_type": "speech.nodes:Recogniser", "executor": "native"},
         {"id": "e", "node_type": "ResampleNode", "executor": "multiprocess"},
@@ -49,7 +52,7 @@ fn a_node_type_that_cannot_be_run_is_named_with_what_can() {
             ),
             (
                 unknown,
-                "/nodes/1/node_type: unknown node type \"speech.nodes.Recogniser\"; the import path of a Python class is written \"package.module:Class\"",
+                "/nodes/1/node_type: unknown node type \"speech.nodes.recogniser\"; the import path of a Python class is written \"package.module:Class\"",
             ),
             (
                 unknown,

@@ -1,0 +1,524 @@
+//! The thread of a stage at work.
+//!
+//! Main type: [`Running`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rm_core::{InputSite, MessageKind, NodeError, NodeId, Produced, RuntimeData};
+use rm_ipc::{Latencies, PublishError, ReceiveError};
+use tokio::sync::mpsc;
+
+use super::controls::Controls;
+use super::{StageError, StageEvent};
+use crate::executor::ExecutorType;
+use crate::metrics::{ConnectionReport, InputReport, NodeReport};
+use crate::outlet::{Outlet, Output};
+use crate::policy::{Admission, ItemGuard, Verdict};
+use crate::protocol::{FailedIn, ItemFailure, WorkerFailure};
+use crate::repeats::Repeats;
+use crate::stage::{Destination, Inlet, Publication, Stage, StageNode, Subscription};
+use crate::worker::Watchdog;
+
+/// Tells the session.
+pub(super) type Tell = Arc<dyn Fn(StageEvent) + Send + Sync>;
+
+struct RunningNode {
+    inner: StageNode,
+    guard: ItemGuard,
+    watchdog: Option<Watchdog>,
+    routes: Vec<Route>,
+    output: rm_core::Output,
+}
+
+/// One of the ways that a node's items take, and what went there.
+struct Route {
+    port: Option<String>,
+    destination: Destination,
+    messages: u64,
+    bytes: u64,
+    latency: Latencies,
+}
+
+struct Reading {
+    input: Subscription,
+    open: bool,
+    repeats: Repeats,
+}
+
+pub(super) struct Running {
+    name: String,
+    nodes: Vec<RunningNode>,
+    inlets: Vec<Inlet>,
+    readings: Vec<Reading>,
+    stage: Borders,
+    controls: Arc<Controls>,
+    tell: Tell,
+    /// The epoch of which the nodes know.
+    epoch: u32,
+}
+
+struct Borders {
+    publications: Vec<Publication>,
+    output: Outlet,
+    feed: Option<crate::stage::Feed>,
+    bell: Arc<rm_ipc::Doorbell>,
+    epoch: Arc<std::sync::atomic::AtomicU32>,
+}
+
+impl Borders {
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+}
+
+impl Running {
+    pub(super) fn new(stage: Stage, controls: Arc<Controls>, tell: Tell) -> Self {
+        let routes_of = |place: usize, id: &NodeId| {
+            let calls = stage.calls.iter().filter(|call| call.from == place);
+            let calls = calls.map(|call| (call.port.clone(), Destination::Node(call.to)));
+            let channels = stage.publications.iter().enumerate();
+            let channels = channels.filter(|(_, publication)| publication.node == Some(place));
+            let channels = channels.map(|(channel, publication)| {
+                (publication.port.clone(), Destination::Channel(channel))
+            });
+            let outputs = stage.outputs.iter().filter(|output| **output == place);
+            let outputs = outputs.map(|_| (None, Destination::Output(id.clone())));
+            let route = |(port, destination)| Route {
+                port,
+                destination,
+                messages: 0,
+                bytes: 0,
+                latency: Latencies::new(),
+            };
+            calls.chain(channels).chain(outputs).map(route).collect::<Vec<_>>()
+        };
+        let nodes = stage.nodes.iter().enumerate();
+        let routes: Vec<_> = nodes.map(|(place, node)| routes_of(place, &node.id)).collect();
+        let running = |(inner, routes): (StageNode, _)| RunningNode {
+            guard: ItemGuard::new(inner.policy),
+            inner,
+            watchdog: None,
+            routes,
+            output: rm_core::Output::default(),
+        };
+        let Stage { name, nodes, inlets, subscriptions, .. } = stage;
+        let Stage { publications, output, feed, bell, epoch, .. } = stage;
+        let reading = |input| Reading { input, open: true, repeats: Repeats::default() };
+        let stage = Borders { publications, output, feed, bell, epoch };
+        Self {
+            name,
+            nodes: nodes.into_iter().zip(routes).map(running).collect(),
+            inlets,
+            readings: subscriptions.into_iter().map(reading).collect(),
+            epoch: stage.epoch(),
+            stage,
+            controls,
+            tell,
+        }
+    }
+
+    pub(super) fn run(&mut self) -> Result<StageEvent, StageError> {
+        for place in 0..self.nodes.len() {
+            let node = &mut self.nodes[place];
+            let initialized = node.inner.node.initialize();
+            initialized.map_err(|source| node.error("initialize", source))?;
+            node.watch(&self.tell)?;
+            self.controls.meter(place).start();
+        }
+        let ids = self.nodes.iter().map(|node| node.inner.id.clone()).collect();
+        (self.tell)(StageEvent::Ready { nodes: ids });
+        let mut sources: Vec<_> =
+            (0..self.nodes.len()).filter(|place| self.nodes[*place].inner.source).collect();
+        loop {
+            if self.controls.is_stopped() {
+                return Err(self.stopped_error());
+            }
+            self.take_word();
+            let mut idle = true;
+            for input in 0..self.readings.len() {
+                idle &= !self.receive(input)?;
+            }
+            if self.controls.is_started() {
+                // Before the start consumers may still be joining.
+                idle &= !self.take_from_feed()?;
+                let mut ended = Vec::new();
+                for place in &sources {
+                    idle = false;
+                    if self.produce(*place)? == Produced::End {
+                        ended.push(*place);
+                    }
+                }
+                sources.retain(|place| !ended.contains(place));
+            }
+            let open = self.readings.iter().any(|reading| reading.open);
+            if sources.is_empty() && !open && self.stage.feed.is_none() {
+                break;
+            }
+            if idle {
+                self.wait(!sources.is_empty());
+            }
+        }
+        self.finish()
+    }
+
+    /// Does what the session has said.
+    fn take_word(&mut self) {
+        let epoch = self.stage.epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.nodes.iter_mut().for_each(|node| node.inner.node.flush());
+        }
+        while let Some(change) = self.controls.next_change() {
+            let taken = self.nodes[change.node].inner.node.set_params(&change.params);
+            // Who asked may be gone.
+            let _ = change.answer.send(taken);
+        }
+    }
+
+    fn wait(&self, has_sources: bool) {
+        let controls = &self.controls;
+        let ready = || {
+            let started = controls.is_started();
+            controls.is_stopped()
+                || controls.has_changes()
+                || self.stage.epoch() != self.epoch
+                || (started && has_sources)
+                || self.readings.iter().any(Reading::is_ready)
+                || (started && self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready))
+        };
+        self.stage.bell.wait(ready, None);
+    }
+
+    fn stopped_error(&self) -> StageError {
+        StageError::Stopped { stage: self.name.clone() }
+    }
+
+    /// Takes one item from a channel; `false` if there was none.
+    fn receive(&mut self, input: usize) -> Result<bool, StageError> {
+        let reading = &mut self.readings[input];
+        if !reading.open {
+            return Ok(false);
+        }
+        let data = match reading.input.subscriber.try_recv() {
+            Ok(Some(data)) => data,
+            Ok(None) => return Ok(false),
+            // Streams end by a message; a channel that just closes was taken away.
+            Err(ReceiveError::ChannelClosed) => return Err(self.stopped_error()),
+            Err(source) => return Err(StageError::Receive { stage: self.name.clone(), source }),
+        };
+        match data.header().kind {
+            MessageKind::Data => {}
+            MessageKind::EndOfStream => {
+                reading.open = false;
+                return Ok(true);
+            }
+            _ => return Ok(true),
+        }
+        if reading.repeats.has_come(data.header().origin) {
+            let destinations = reading.input.destinations.iter();
+            for place in destinations.filter_map(|to| self.inlets.get(inlet_of(to)?)) {
+                self.controls.meter(place.node).counts.repeated += 1;
+            }
+            return Ok(true);
+        }
+        let destinations = std::mem::take(&mut reading.input.destinations);
+        let delivered = self.deliver_to_all(&destinations, data);
+        self.readings[input].input.destinations = destinations;
+        delivered.map(|()| true)
+    }
+
+    fn deliver_to_all(
+        &mut self,
+        destinations: &[Destination],
+        data: RuntimeData,
+    ) -> Result<(), StageError> {
+        let Some((last, others)) = destinations.split_last() else { return Ok(()) };
+        for destination in others {
+            self.deliver(destination, data.clone())?;
+        }
+        self.deliver(last, data)
+    }
+
+    fn take_from_feed(&mut self) -> Result<bool, StageError> {
+        let Some(feed) = &mut self.stage.feed else { return Ok(false) };
+        match feed.items.try_recv() {
+            Ok((destination, data)) => {
+                let destinations = match destination {
+                    Some(destination) => vec![destination],
+                    None => feed.destinations.clone(),
+                };
+                self.deliver_to_all(&destinations, data)?;
+                Ok(true)
+            }
+            Err(mpsc::error::TryRecvError::Empty) => Ok(false),
+            Err(mpsc::error::TryRecvError::Disconnected) => {
+                self.stage.feed = None;
+                Ok(true)
+            }
+        }
+    }
+
+    fn produce(&mut self, place: usize) -> Result<Produced, StageError> {
+        let epoch = self.stage.epoch();
+        let node = &mut self.nodes[place];
+        let began = Instant::now();
+        let produced = node.inner.node.produce(&mut node.output);
+        let mut meter = self.controls.meter(place);
+        meter.counts.items_in += 1;
+        meter.record(began.elapsed());
+        drop(meter);
+        let produced = produced.map_err(|source| node.error("produce", source))?;
+        self.forward(place, epoch)?;
+        Ok(produced)
+    }
+
+    fn process(&mut self, inlet: usize, data: RuntimeData) -> Result<(), StageError> {
+        let place = self.inlets[inlet].node;
+        let (epoch, sequence) = (data.header().epoch, data.header().sequence);
+        let mut meter = self.controls.meter(place);
+        if epoch < self.stage.epoch() {
+            meter.counts.flushed += 1;
+            return Ok(());
+        }
+        let item = meter.counts.items_in;
+        meter.counts.items_in += 1;
+        drop(meter);
+        let node = &mut self.nodes[place];
+        if let Admission::Reject { failures } = node.guard.admit(Instant::now()) {
+            let message = format!("not tried: the node has failed on {failures} items in a row");
+            self.skip(place, item, sequence, 0, "CircuitOpen", message);
+            return Ok(());
+        }
+        let retries = node.guard.policy().retry.max > 0;
+        let mut given = data;
+        for tries in 1.. {
+            let kept = retries.then(|| given.clone());
+            let Some(error) = self.try_item(inlet, item, given) else {
+                self.nodes[place].guard.succeeded();
+                return self.forward(place, epoch);
+            };
+            let node = &mut self.nodes[place];
+            node.output.clear();
+            self.controls.meter(place).counts.errors += 1;
+            match (node.guard.failed(error.is_transient(), Instant::now()), kept) {
+                (Verdict::Retry { delay, .. }, Some(kept)) => {
+                    if !self.wait_to_retry(delay, epoch)? {
+                        return Ok(());
+                    }
+                    self.controls.meter(place).counts.retries += 1;
+                    given = kept;
+                }
+                (Verdict::Skip, _) => {
+                    let kind = if error.is_transient() { "Transient" } else { "NodeError" };
+                    self.skip(place, item, sequence, tries, kind, with_causes(&error));
+                    return Ok(());
+                }
+                _ => return Err(node.error(&format!("process item {item}"), error)),
+            }
+        }
+        unreachable!("tries are counted up to the policy's number")
+    }
+
+    /// Gives an item to its node, once.
+    fn try_item(&mut self, inlet: usize, item: u64, data: RuntimeData) -> Option<NodeError> {
+        let Inlet { node: place, from, port } = &self.inlets[inlet];
+        let site = InputSite { from: from.as_ref(), port: port.as_deref() };
+        let node = &mut self.nodes[*place];
+        if let Some(watchdog) = &node.watchdog {
+            watchdog.begin(item);
+        }
+        let began = Instant::now();
+        let processed = node.inner.node.process_from(site, data, &mut node.output);
+        let took = began.elapsed();
+        if let Some(watchdog) = &node.watchdog {
+            watchdog.end();
+        }
+        self.controls.meter(*place).record(took);
+        processed.err()
+    }
+
+    /// Waits before an item is tried again; `false` if nobody wants it any more.
+    fn wait_to_retry(&self, delay: std::time::Duration, epoch: u32) -> Result<bool, StageError> {
+        let deadline = Instant::now().checked_add(delay);
+        let is_over = || self.controls.is_stopped() || self.stage.epoch() > epoch;
+        if !self.stage.bell.wait(is_over, deadline) {
+            return Ok(true);
+        }
+        if self.controls.is_stopped() { Err(self.stopped_error()) } else { Ok(false) }
+    }
+
+    fn skip(
+        &self,
+        place: usize,
+        item: u64,
+        sequence: u64,
+        tries: u32,
+        error_type: &str,
+        message: String,
+    ) {
+        self.controls.meter(place).counts.skipped += 1;
+        let failure = WorkerFailure {
+            during: FailedIn::Process,
+            item: Some(item),
+            error_type: error_type.to_owned(),
+            message,
+            traceback: String::new(),
+        };
+        let node = self.nodes[place].inner.id.clone();
+        (self.tell)(StageEvent::Skipped(ItemFailure { node, item, sequence, tries, failure }));
+    }
+
+    /// Sends on what a node has made of something of an epoch.
+    fn forward(&mut self, place: usize, epoch: u32) -> Result<(), StageError> {
+        if self.nodes[place].output.is_empty() {
+            return Ok(());
+        }
+        let mut made = std::mem::take(&mut self.nodes[place].output);
+        let emitted = Instant::now();
+        for (port, data) in made.drain_ports() {
+            self.controls.meter(place).counts.items_out += 1;
+            let mut data = Some(data.with_epoch(epoch).with_origin(None));
+            let is_for = |route: &Route| route.port.as_deref() == port;
+            let takers = self.nodes[place].routes.iter().filter(|route| is_for(route)).count();
+            let mut left = takers;
+            for route in 0..self.nodes[place].routes.len() {
+                let way = &mut self.nodes[place].routes[route];
+                if !is_for(way) {
+                    continue;
+                }
+                left -= 1;
+                let data = if left == 0 { data.take() } else { data.clone() };
+                let data = data.expect("taken by the last only");
+                way.messages += 1;
+                way.bytes += data.payload().len() as u64;
+                way.latency.record(u64::try_from(emitted.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                let destination = way.destination.clone();
+                self.deliver(&destination, data)?;
+            }
+        }
+        self.nodes[place].output = made;
+        Ok(())
+    }
+
+    fn deliver(&mut self, destination: &Destination, data: RuntimeData) -> Result<(), StageError> {
+        match destination {
+            Destination::Node(inlet) => self.process(*inlet, data),
+            Destination::Channel(channel) => self.publish(*channel, &data),
+            Destination::Output(node) => {
+                let output = Output { node: node.clone(), data };
+                // Nobody takes the items any more: the session is over.
+                self.stage.output.send(output).map_err(|_| self.stopped_error())
+            }
+        }
+    }
+
+    fn publish(&self, channel: usize, data: &RuntimeData) -> Result<(), StageError> {
+        let publication = &self.stage.publications[channel];
+        publication.publisher.publish(data).map_err(|source| match source {
+            PublishError::ChannelClosed => self.stopped_error(),
+            source => {
+                let node = publication.node.map(|place| self.nodes[place].inner.id.to_string());
+                StageError::Publish { node: node.unwrap_or_else(|| "input".to_owned()), source }
+            }
+        })
+    }
+
+    fn finish(&mut self) -> Result<StageEvent, StageError> {
+        for place in 0..self.nodes.len() {
+            let node = &mut self.nodes[place];
+            let finished = node.inner.node.finish(&mut node.output);
+            finished.map_err(|source| node.error("finish", source))?;
+            self.forward(place, self.stage.epoch())?;
+        }
+        for channel in 0..self.stage.publications.len() {
+            self.publish(channel, &RuntimeData::end_of_stream())?;
+        }
+        let mut calls = Vec::new();
+        for node in &self.nodes {
+            for route in &node.routes {
+                if let Destination::Node(inlet) = &route.destination {
+                    let inlet = &self.inlets[*inlet];
+                    calls.push(ConnectionReport {
+                        from: node.inner.id.to_string(),
+                        from_port: route.port.clone(),
+                        to: self.nodes[inlet.node].inner.id.to_string(),
+                        to_port: inlet.port.clone(),
+                        messages: route.messages,
+                        bytes: route.bytes,
+                        copied_bytes: 0,
+                        dropped: 0,
+                        missed: 0,
+                        latency: route.latency.summary(),
+                    });
+                }
+            }
+        }
+        let nodes = self.nodes.iter().enumerate();
+        let nodes = nodes.map(|(place, node)| NodeReport {
+            node: node.inner.id.to_string(),
+            executor: ExecutorType::Native,
+            statistics: self.controls.meter(place).statistics(),
+        });
+        let nodes = nodes.collect();
+        let inputs = self.readings.iter();
+        let inputs = inputs.map(|reading| InputReport::of(&reading.input.subscriber)).collect();
+        Ok(StageEvent::Finished { nodes, calls, inputs })
+    }
+}
+
+impl Running {
+    /// Waits until the stage is stopped, if what it has sent may be wanted again.
+    pub(super) fn keep_what_was_sent(&self) {
+        if self.stage.publications.iter().any(|publication| publication.kept) {
+            self.stage.bell.wait(|| self.controls.is_stopped(), None);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.controls.refuse_changes();
+    }
+}
+
+impl Reading {
+    fn is_ready(&self) -> bool {
+        self.open && self.input.subscriber.is_ready()
+    }
+}
+
+impl RunningNode {
+    fn error(&self, action: &str, source: NodeError) -> StageError {
+        StageError::Node { node: self.inner.id.clone(), action: action.to_owned(), source }
+    }
+
+    /// Has the time of each item watched, where it is limited.
+    fn watch(&mut self, tell: &Tell) -> Result<(), StageError> {
+        let Some(timeout) = self.inner.policy.timeout else { return Ok(()) };
+        let (tell, node) = (Arc::clone(tell), self.inner.id.clone());
+        let overdue = move |item| {
+            tell(StageEvent::Failed(StageError::TimedOut { node, item, timeout }));
+        };
+        let watchdog = Watchdog::start(timeout, overdue);
+        let watchdog = watchdog.map_err(|source| {
+            let message = "its time cannot be watched".to_owned();
+            self.error("initialize", NodeError::Failed { message, source: Some(source.into()) })
+        })?;
+        self.watchdog = Some(watchdog);
+        Ok(())
+    }
+}
+
+fn inlet_of(destination: &Destination) -> Option<usize> {
+    match destination {
+        Destination::Node(inlet) => Some(*inlet),
+        _ => None,
+    }
+}
+
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

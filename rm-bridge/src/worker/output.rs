@@ -1,0 +1,108 @@
+//! How what a node makes leaves its worker: counted, marked with what it was made from, and not sent
+//! a second time where an earlier try of the same item has sent it.
+
+use rm_core::{DataHeader, Origin, RuntimeData};
+use rm_ipc::{LoanError, PublishError, SampleMut, SampleMutUninit};
+
+use super::control::lock;
+use super::{WorkerRuntime, WorkerRuntimeError};
+use crate::protocol::ItemPlace;
+
+impl WorkerRuntime {
+    /// Lends memory for an item that the node is about to make for no port in particular; `None` if
+    /// nobody takes these items, or several channels do.
+    ///
+    /// # Errors
+    /// [`LoanError`] if there is no room for it.
+    pub fn loan(&self, len: usize) -> Option<Result<SampleMutUninit, LoanError>> {
+        let mut takers = self.outputs.iter().filter(|output| output.port.is_none());
+        let (taker, other) = (takers.next()?, takers.next());
+        other.is_none().then(|| taker.publisher.loan_uninit(len))
+    }
+
+    /// Counts a thing made of the item in work; gives what it was made from, or nothing if it need not
+    /// be sent: it is there already, or nobody wants it any more.
+    fn made(&mut self) -> Option<(Option<Origin>, u32)> {
+        let epoch = self.controls.epoch();
+        let work = self.work.as_mut()?;
+        let index = work.made;
+        work.made += 1;
+        if index < work.sent {
+            return None;
+        }
+        let mut meter = lock(&self.controls.meter);
+        if work.epoch < epoch {
+            meter.counts.flushed += 1;
+            return None;
+        }
+        drop(meter);
+        let ItemPlace { input, sequence } = work.place;
+        let origin = self.config.origins.then_some(Origin { input, sequence, index });
+        Some((origin, work.epoch))
+    }
+
+    /// Sends an item that was made in lent memory, with this header. Waits for room.
+    ///
+    /// # Errors
+    /// [`WorkerRuntimeError::Publish`]; `ChannelClosed` there means that the session is over.
+    pub fn send(
+        &mut self,
+        sample: SampleMutUninit,
+        mut header: DataHeader,
+    ) -> Result<(), WorkerRuntimeError> {
+        let Some((origin, epoch)) = self.made() else { return Ok(()) };
+        (header.origin, header.epoch) = (origin, epoch);
+        self.waiting(|_| {
+            let sample: SampleMut = sample.written(&header).map_err(PublishError::from)?;
+            sample.send().map_err(PublishError::from)
+        })?;
+        self.sent();
+        Ok(())
+    }
+
+    /// Copies an item into the channels of a port and sends it. Waits for room.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn publish(
+        &mut self,
+        port: Option<&str>,
+        data: RuntimeData,
+    ) -> Result<(), WorkerRuntimeError> {
+        let Some((origin, epoch)) = self.made() else { return Ok(()) };
+        let data = data.with_origin(origin).with_epoch(epoch);
+        self.waiting(|runtime| {
+            let takers = runtime.outputs.iter().filter(|output| output.port.as_deref() == port);
+            takers.into_iter().try_for_each(|output| output.publisher.publish(&data))
+        })?;
+        self.sent();
+        Ok(())
+    }
+
+    /// Notes that what was made last is sent: a later try of the item leaves it out.
+    fn sent(&mut self) {
+        lock(&self.controls.meter).counts.items_out += 1;
+        if let Some(work) = &mut self.work {
+            work.sent = work.made;
+        }
+    }
+
+    /// Waiting for room is not the node's time.
+    fn waiting<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
+        self.watch(None);
+        let result = call(self);
+        self.watch(self.work.as_ref().filter(|work| work.tries > 0).map(|work| work.index));
+        result
+    }
+
+    /// The header of an item that is made from another one, or from none.
+    pub fn stamp(&self, header: &mut DataHeader, made_from: Option<&DataHeader>) {
+        header.session_id = Some(self.session_id().clone());
+        if let Some(input) = made_from {
+            header.timestamp = input.timestamp;
+            header.deadline = input.deadline;
+            header.correlation_id = input.correlation_id;
+            header.trace = input.trace;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Sends what a node gives: as it lies where the memory was lent and nobody else holds it, copied once
+//! otherwise.
+//!
+//! Main method: [`Worker::send`]. What Python objects mean as items is `convert`'s to say.
+
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::intern;
+use pyo3::prelude::*;
+use rm_bridge::WorkerRuntimeError;
+use rm_core::{AudioLayout, DataHeader, DataMetadata};
+use rm_ipc::PublishError;
+
+use super::{Broken, Phase, Worker};
+use crate::array;
+use crate::audio::{PyAudio, channels_of, format_of};
+use crate::convert;
+use crate::errors::{MarshalingError, chain};
+use crate::python::emit_type;
+
+/// The port and the item of an `Emit`; `None` for anything else.
+fn addressed<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(String, Bound<'py, PyAny>)>> {
+    let py = value.py();
+    if !value.get_type().is(emit_type(py)?) {
+        return Ok(None);
+    }
+    let port = value.getattr(intern!(py, "port"))?.extract()?;
+    Ok(Some((port, value.getattr(intern!(py, "item"))?)))
+}
+
+impl<'py> Worker<'py> {
+    /// Sends what the node gave; nothing for `None`.
+    pub(super) fn send(
+        &self,
+        phase: Phase,
+        value: Bound<'py, PyAny>,
+        input: Option<&DataHeader>,
+    ) -> Result<(), Broken> {
+        if value.is_none() {
+            return Ok(());
+        }
+        if let Some((port, item)) = addressed(&value).map_err(phase.failed())? {
+            // Memory is lent by the channels of no port.
+            return if item.is_none() {
+                Ok(())
+            } else {
+                self.publish(phase, Some(&port), &item, input)
+            };
+        }
+        let Some(value) = self.send_loan(phase, value, input)? else {
+            return Ok(());
+        };
+        self.publish(phase, None, &value, input)
+    }
+
+    /// Sends a copy of what the node gave.
+    fn publish(
+        &self,
+        phase: Phase,
+        port: Option<&str>,
+        value: &Bound<'py, PyAny>,
+        input: Option<&DataHeader>,
+    ) -> Result<(), Broken> {
+        let data = convert::from_python(value).map_err(phase.failed())?;
+        let data = match input {
+            Some(input) => data.made_from(input),
+            None => data,
+        };
+        let sent = self.detached(|runtime| {
+            let data = data.with_session(runtime.session_id().clone());
+            runtime.publish(port, data)
+        });
+        self.sent(phase, sent)
+    }
+
+    /// Sends a lent array where it lies; gives back what is none, or what somebody else may reach.
+    fn send_loan(
+        &self,
+        phase: Phase,
+        value: Bound<'py, PyAny>,
+        input: Option<&DataHeader>,
+    ) -> Result<Option<Bound<'py, PyAny>>, Broken> {
+        let (array, sample_rate) = if array::is_plain(&value) {
+            let array = value.cast_into().map_err(|error| phase.failed()(error.into()))?;
+            (array, None)
+        } else if let Ok(audio) = value.cast::<PyAudio>() {
+            let array = audio.get().samples.bind(self.py).clone();
+            let rate = audio.get().sample_rate;
+            if !array::is_lent(&array) || !array::is_last_reference(&value) {
+                return Ok(Some(value));
+            }
+            drop(value);
+            (array, Some(rate))
+        } else {
+            return Ok(Some(value));
+        };
+        let back = |array: Bound<'py, PyUntypedArray>| match sample_rate {
+            None => Ok(Some(array.into_any())),
+            Some(rate) => {
+                let audio = Bound::new(self.py, PyAudio::new(array, rate));
+                audio.map(|audio| Some(audio.into_any())).map_err(phase.failed())
+            }
+        };
+        if !array::is_lent(&array) {
+            return back(array);
+        }
+        let (shape, Some(dtype)) = (array.shape().to_vec(), array::tensor_type(&array.dtype()))
+        else {
+            return back(array);
+        };
+        let metadata = match sample_rate {
+            None => DataMetadata::Tensor { shape: shape.clone(), dtype },
+            Some(sample_rate) => match (channels_of(&shape), format_of(dtype)) {
+                (Some(channels), Some(format)) => {
+                    let layout = AudioLayout::Interleaved;
+                    DataMetadata::Audio { sample_rate, channels, format, layout }
+                }
+                _ => return back(array),
+            },
+        };
+        let sample = match array::take_loan(array, &shape, dtype) {
+            Ok(sample) => sample,
+            Err(array) => return back(array),
+        };
+        let sent = self.detached(|runtime| {
+            let mut header = DataHeader::new(metadata, 0);
+            runtime.stamp(&mut header, input);
+            runtime.send(sample, header)
+        });
+        self.sent(phase, sent).map(|()| None)
+    }
+
+    fn sent(&self, phase: Phase, sent: Result<(), WorkerRuntimeError>) -> Result<(), Broken> {
+        match sent {
+            // What the node made cannot be sent; that is the node's failure.
+            Err(WorkerRuntimeError::Publish(
+                error @ (PublishError::InvalidData { .. } | PublishError::SystemLimit { .. }),
+            )) => Err(phase.failed()(MarshalingError::new_err(chain(&error)))),
+            sent => Ok(sent?),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a session has done, asked while it runs or after its end.
+//!
+//! Main function: [`Session::statistics`].
+
+use rm_bridge::{NodeProcess, NodeStatistics, Worker};
+
+use super::{Session, lock};
+use crate::plan::Consumer;
+use crate::statistics::{NodeSummary, SessionStatistics};
+
+impl Session {
+    /// What it has done so far. Workers are asked, and answer also while they compute.
+    pub async fn statistics(&self) -> SessionStatistics {
+        let mut asked = tokio::task::JoinSet::new();
+        for (index, worker) in self.living() {
+            asked.spawn(async move { (index, worker.statistics().await) });
+        }
+        let mut told = vec![None; self.shared.plan.workers.len()];
+        while let Some(answer) = asked.join_next().await {
+            if let Ok((index, Ok(statistics))) = answer {
+                told[index] = Some(statistics);
+            }
+        }
+        let nodes: Vec<_> =
+            (0..self.shared.plan.nodes.len()).map(|place| self.summary(place, &mut told)).collect();
+        SessionStatistics {
+            status: self.status(),
+            uptime: self.shared.began.elapsed(),
+            processes: nodes.iter().filter(|node| node.process_id.is_some()).count(),
+            memory_bytes: nodes.iter().map(|node| node.memory_bytes).sum(),
+            nodes,
+            channels: self.channels(),
+            waiting_outputs: self.shared.outputs.len(),
+            flushed_outputs: self.shared.outputs.flushed(),
+        }
+    }
+
+    fn summary(&self, place: usize, told: &mut [Option<NodeStatistics>]) -> NodeSummary {
+        let planned = &self.shared.plan.nodes[place];
+        let mut summary = NodeSummary {
+            node: planned.id.clone(),
+            node_type: planned.node_type.clone(),
+            executor: planned.executor,
+            process_id: None,
+            memory_bytes: 0,
+            restarts: 0,
+            statistics: NodeStatistics::default(),
+        };
+        match self.shared.plan.place_of(place) {
+            Consumer::Worker(worker) => {
+                let workers = lock(&self.shared.workers);
+                let live = &workers[worker];
+                let process = live.handle.as_ref().map(Worker::process);
+                summary.process_id = process.map(NodeProcess::process_id);
+                summary.memory_bytes = process.map_or(0, NodeProcess::memory_usage);
+                summary.restarts = live.restarts;
+                let statistics = live.finished.clone().or_else(|| told[worker].take());
+                summary.statistics = statistics.unwrap_or_default();
+            }
+            Consumer::Stage(stage) => {
+                let nodes = &self.shared.plan.stages[stage].nodes;
+                let of_stage = nodes.iter().position(|node| *node == place);
+                let stages = lock(&self.shared.stages);
+                if let (Some(remote), Some(of_stage)) = (stages.get(stage), of_stage) {
+                    summary.statistics = remote.statistics(of_stage);
+                } else {
+                    let reports = lock(&self.shared.reports);
+                    let report = reports.0.iter().find(|done| done.node == planned.id.as_str());
+                    let statistics = report.map(|report| report.statistics.clone());
+                    summary.statistics = statistics.unwrap_or_default();
+                }
+            }
+            Consumer::Session => {}
+        }
+        summary
+    }
+}
