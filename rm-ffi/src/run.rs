@@ -14,7 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList};
 use rm_core::{DataType, RuntimeData, TensorType};
 use rm_session::{
-    CancelToken, InitProgress, InitStatus, Manifest, Plan, RunEvent, RunReport, Runtime,
+    CancelToken, InitProgress, InitStatus, Machine, Manifest, Plan, RunEvent, RunReport, Runtime,
     RuntimeConfig, parse_override,
 };
 
@@ -49,10 +49,9 @@ fn host(py: Python<'_>) -> PyResult<&'static Host> {
 
 fn start(py: Python<'_>) -> PyResult<Host> {
     let python: Option<PathBuf> = py.import("sys")?.getattr("executable")?.extract()?;
-    let config = RuntimeConfig {
-        python: python.filter(|path| !path.as_os_str().is_empty()),
-        ..RuntimeConfig::default()
-    };
+    let mut config = RuntimeConfig::load().map_err(|error| Error::Setup(error.into()))?;
+    let own = python.filter(|path| !path.as_os_str().is_empty());
+    config.python = config.python.or(own);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let built = builder.worker_threads(2).thread_name("remotemedia").enable_all().build();
     let tokio = built.map_err(|error| Error::Setup(error.into()))?;
@@ -170,7 +169,8 @@ pub(crate) fn execute_pipeline<'py>(
     py: Python<'py>,
     manifest_json: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let plan = py.detach(|| plan(manifest_json))?;
+    let host = host(py)?;
+    let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
     execute(py, plan, Vec::new())
 }
 
@@ -203,13 +203,14 @@ pub(crate) fn execute_pipeline_with_input<'py>(
     manifest_json: &str,
     input_data: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let plan = py.detach(|| plan(manifest_json))?;
+    let host = host(py)?;
+    let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
     let input = input_item(&plan, input_data)?;
     execute(py, plan, vec![input])
 }
 
-fn plan(manifest_json: &str) -> Result<Plan, Error> {
-    Ok(Plan::new(Manifest::from_json(manifest_json)?, &REGISTRY)?)
+fn plan(host: &Host, manifest: Manifest) -> Result<Plan, Error> {
+    Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::probe())?)
 }
 
 fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {
@@ -349,7 +350,7 @@ pub(crate) fn run_pipeline<'py>(
     input: Option<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let manifest = read_manifest(manifest, &overrides)?;
-    let plan = Plan::new(manifest, &REGISTRY).map_err(Error::from)?;
+    let plan = plan(host(py)?, manifest)?;
     let input = input.map(|input| input_item(&plan, &input)).transpose()?;
     let files = files_of(&plan);
     let mut handler = |py: Python<'_>, event| match &on_event {
@@ -415,7 +416,7 @@ pub(crate) fn plan_manifest<'py>(
     py: Python<'py>,
     manifest: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let plan = Plan::new(read_manifest(manifest, &[])?, &REGISTRY).map_err(Error::from)?;
+    let plan = plan(host(py)?, read_manifest(manifest, &[])?)?;
     let dict = PyDict::new(py);
     dict.set_item("plan", plan.to_string())?;
     dict.set_item("warnings", json::to_python(py, &plan.warnings)?)?;

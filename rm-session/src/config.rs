@@ -35,8 +35,12 @@ pub struct RuntimeConfig {
     pub init_timeout: Duration,
     /// How long a worker may take to end when it is asked to.
     pub cleanup_grace_period: Duration,
-    /// Whether more is logged, and files of failures are kept.
+    /// Whether more is told: Python nodes log from `DEBUG` on, and a file of each failure is kept in
+    /// [`failure_dir`](Self::failure_dir).
     pub debug_mode: bool,
+    /// The folder of files of failures; `None` for `remotemedia/failures` in `$XDG_STATE_HOME` or
+    /// `~/.local/state`.
+    pub failure_dir: Option<PathBuf>,
     /// The interpreter of workers, or the folder of a virtual environment. `None` looks for one: the
     /// environment variable `REMOTEMEDIA_PYTHON`, the active virtual environment, `python3`.
     pub python: Option<PathBuf>,
@@ -65,6 +69,7 @@ impl Default for RuntimeConfig {
             init_timeout: Duration::from_secs(30),
             cleanup_grace_period: Duration::from_secs(5),
             debug_mode: false,
+            failure_dir: None,
             python: None,
             callbacks: Arc::default(),
             callback_stubs: default_stub_dir().ok(),

@@ -178,6 +178,16 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// What is known of the process that ended, where one did.
+    pub fn report(&self) -> Option<&FailureReport> {
+        match self {
+            Self::Crashed { report, .. }
+            | Self::InitTimeout { report, .. }
+            | Self::ItemTimeout { report, .. } => Some(report),
+            _ => None,
+        }
+    }
+
     /// The node that failed, where it is one.
     pub fn node(&self) -> Option<&NodeId> {
         match self {

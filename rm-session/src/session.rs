@@ -6,6 +6,7 @@
 
 mod drain;
 mod driver;
+mod failures;
 mod figures;
 mod follow;
 mod params;

@@ -297,11 +297,15 @@ pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> 
         .filter(writes)
         .map(|channel| WorkerOutput { port: channel.port.clone(), channel: channel.name.clone() });
 
+    let mut env = planned.env.clone();
+    if config.debug_mode {
+        env.entry("REMOTEMEDIA_LOG_LEVEL".to_owned()).or_insert_with(|| "DEBUG".to_owned());
+    }
     WorkerSpec {
         python: planned.python.clone().or_else(|| config.python.clone()),
         init_timeout,
         limits: planned.limits.clone(),
-        env: planned.env.clone(),
+        env,
         callbacks: Arc::clone(&config.callbacks),
         stubs: config.callback_stubs.clone(),
         config: WorkerConfig {

@@ -20,8 +20,16 @@ const PREFIX: &str = "REMOTEMEDIA_";
 const FILE: &str = "CONFIG";
 /// Variables that are no settings of a runtime, behind the prefix: what parent and child tell each
 /// other, and switches of tests.
-const OTHERS: &[&str] =
-    &[FILE, "CALLBACK_SOCKET", "CGROUP", "CONTROL_FD", "NAMESPACE", "REQUEST_SOCKET", "RUNTIME"];
+const OTHERS: &[&str] = &[
+    FILE,
+    "CALLBACK_SOCKET",
+    "CGROUP",
+    "CONTROL_FD",
+    "LOG_LEVEL",
+    "NAMESPACE",
+    "REQUEST_SOCKET",
+    "RUNTIME",
+];
 /// What the names of further such variables begin with, behind the prefix.
 const OTHER_PREFIXES: &[&str] = &["CHAOS_", "SIM_", "TEST_"];
 
@@ -96,6 +104,12 @@ const SETTINGS: &[Setting] = &[
         expected: FLAG,
         meaning: "whether more is logged and files of failures are kept; false if absent",
         set: |config, value| to(&mut config.debug_mode, value.as_bool()),
+    },
+    Setting {
+        key: "failure_dir",
+        expected: PATH,
+        meaning: "the folder of files of failures; one in the user's state folder if absent",
+        set: |config, value| to(&mut config.failure_dir, path(value).map(Some)),
     },
     Setting {
         key: "python",

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::failures::keep;
 use super::workers::WorkerState;
 use super::{Shared, lock};
 use crate::error::SessionError;
@@ -135,6 +136,7 @@ impl Driver {
         let failure = match ended {
             Ok(()) => None,
             Err(error) => {
+                keep(self.shared.runtime.config(), &self.shared.id, &error, None);
                 self.tell_failure(&error);
                 self.drain(&error).await;
                 Some(error)

@@ -18,6 +18,7 @@ use rm_core::{RuntimeData, WireHeader};
 use zerocopy::FromBytes;
 
 use super::driver::{Driver, Notice};
+use super::failures::keep;
 use super::follow::follow;
 use super::{Shared, lock};
 use crate::error::SessionError;
@@ -249,6 +250,7 @@ impl Driver {
         else {
             return Err(error);
         };
+        keep(self.shared.runtime.config(), &self.shared.id, &error, report.as_ref());
         state.attempt = attempt;
         state.ready = false;
         lock(&self.shared.workers)[index].restarts += 1;

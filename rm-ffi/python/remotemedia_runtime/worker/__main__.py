@@ -5,11 +5,15 @@ to load. With `calls` it serves the calls of its parent by a function. Otherwise
 without channels, for the parent that started it.
 """
 
+import logging
+import os
 import sys
 
 from remotemedia_runtime._native import serve_calls, serve_node, serve_worker
 
 if __name__ == "__main__":
+    if level := os.environ.get("REMOTEMEDIA_LOG_LEVEL"):
+        logging.basicConfig(level=level, stream=sys.stderr)
     try:
         if sys.argv[1:] == ["calls"]:
             code = serve_calls()
