@@ -78,8 +78,8 @@ fn rust(passed: &mut u64) -> Result<()> {
         .run_with_lines(|line| *passed += passed_by_cargo(line))
 }
 
-/// Names the interpreter to `rm-process/tests/wheel.rs`, `rm-process/tests/python` and
-/// `rm-session/tests/callbacks.rs`.
+/// Names the interpreter to `rm-process/tests/wheel.rs`, `rm-process/tests/python`,
+/// `rm-bridge/tests/python_nodes.rs` and `rm-session/tests/callbacks.rs`.
 const TEST_PYTHON: &str = "REMOTEMEDIA_TEST_PYTHON";
 
 fn python(passed: &mut u64) -> Result<()> {
@@ -89,11 +89,13 @@ fn python(passed: &mut u64) -> Result<()> {
     let dir = target_dir()?.join("pytest");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     wheel::check_import(&venv, &dir)?;
-    let supervised = Cmd::from_line("cargo test --package rm-process --package rm-session")
-        .args(["--test", "wheel", "--test", "python", "--test", "callbacks"])
-        .env_remove("PYTHONPATH")
-        .env(TEST_PYTHON, venv.bin("python"))
-        .run_with_lines(|line| *passed += passed_by_cargo(line));
+    let supervised =
+        Cmd::from_line("cargo test --package rm-process --package rm-bridge --package rm-session")
+            .args(["--test", "wheel", "--test", "python", "--test", "python_nodes"])
+            .args(["--test", "callbacks"])
+            .env_remove("PYTHONPATH")
+            .env(TEST_PYTHON, venv.bin("python"))
+            .run_with_lines(|line| *passed += passed_by_cargo(line));
     let mut by_pytest = 0;
     let color = if std::io::stdout().is_terminal() { "--color=yes" } else { "--color=auto" };
     let pytest = Cmd::new(venv.bin("pytest"))

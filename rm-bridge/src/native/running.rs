@@ -292,8 +292,9 @@ impl Running {
             return Ok(());
         }
         let retries = node.guard.policy().retry.max > 0;
-        let mut given = data;
-        for tries in 1.. {
+        let (mut given, mut tries) = (data, 0);
+        loop {
+            tries += 1;
             let kept = retries.then(|| given.clone());
             let Some(error) = self.try_item(inlet, item, given) else {
                 self.nodes[place].guard.succeeded();
@@ -318,7 +319,6 @@ impl Running {
                 _ => return Err(node.error(&format!("process item {item}"), error)),
             }
         }
-        unreachable!("tries are counted up to the policy's number")
     }
 
     /// Gives an item to its node, once.

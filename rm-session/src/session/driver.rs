@@ -260,6 +260,8 @@ impl Driver {
         while !self.is_done() {
             let notice = self.notices.recv().await.expect("the driver holds a sender");
             self.take_or_explain(notice).await?;
+            // Those that have ended, of workers that were started again.
+            while self.followers.try_join_next().is_some() {}
         }
         Ok(())
     }
