@@ -23,7 +23,7 @@
 //! };
 //! let input = vec![RuntimeData::text("hello")?];
 //! let report = rm_session::run(&runtime, plan, input, print, CancelToken::new()).await?;
-//! assert_eq!(report.nodes[0].items_in, 1);
+//! assert_eq!(report.nodes[0].statistics.items_in, 1);
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "nodes"))]
@@ -31,6 +31,11 @@
 //! ```
 
 #![forbid(unsafe_code)]
+
+/// The examples of the crate's README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod config;
 mod direct;
