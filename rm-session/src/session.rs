@@ -312,7 +312,8 @@ impl Session {
         self.shared.status.borrow().clone()
     }
 
-    /// The status now, and each that follows, as they change.
+    /// The status now, and the latest whenever it has changed. [`events`](Self::events) has each of
+    /// them.
     pub fn status_changes(&self) -> watch::Receiver<SessionStatus> {
         self.shared.status.subscribe()
     }
