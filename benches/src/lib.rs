@@ -1,10 +1,11 @@
-//! What the benches share: sizes, timing, child processes, bare iceoryx2, the interpreter.
+//! What the benches share: sizes, timing, child processes, nodes, bare iceoryx2, the interpreter.
 //!
 //! Main type: [`Times`]. Nothing here is measured itself.
 
 #![deny(unsafe_code)]
 
 pub mod child;
+pub mod nodes;
 pub mod raw;
 
 use std::path::PathBuf;

@@ -5,11 +5,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rm_core::ChannelId;
+use rm_core::{ChannelId, RuntimeData};
 use rm_ipc::{
-    ChannelError, ChannelOptions, Doorbell, Namespace, NamespaceError, Publisher,
-    SharedMemoryChannel, Subscriber, WakeError,
+    ChannelError, ChannelOptions, Doorbell, Namespace, NamespaceError, Policy, PublishError,
+    Publisher, SharedMemoryChannel, Subscriber, WakeError,
 };
 
 /// Why a session's shared memory cannot be set up.
@@ -25,6 +26,15 @@ pub enum DataPlaneError {
     /// A doorbell cannot be made.
     #[error(transparent)]
     Wake(#[from] WakeError),
+}
+
+/// Says that nothing follows. Where a full queue drops items, that waits until it is empty: the end is
+/// not to be dropped, and no item for it.
+pub(crate) fn end_stream(publisher: &Publisher) -> Result<(), PublishError> {
+    if publisher.policy() != Policy::Block {
+        publisher.flush(Duration::MAX);
+    }
+    publisher.publish(&RuntimeData::end_of_stream())
 }
 
 /// The shared memory of one session. Dropping it removes it.
@@ -100,6 +110,11 @@ impl DataPlane {
     /// If there is no such channel.
     pub fn channel(&self, channel: usize) -> &SharedMemoryChannel {
         &self.channels[channel]
+    }
+
+    /// The channel of that name.
+    pub fn named(&self, id: &ChannelId) -> Option<&SharedMemoryChannel> {
+        self.channels.iter().find(|channel| channel.channel_id() == id)
     }
 
     /// How many channels there are.

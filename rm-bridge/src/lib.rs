@@ -46,8 +46,8 @@ pub use native::{StageError, StageEvent, StageHandle, StageRemote, spawn_stage};
 pub use outlet::{Outlet, OutletClosed, Output, Outputs, outlet};
 pub use policy::{Admission, CircuitBreaker, ItemGuard, ItemPolicy, OnError, RetryPolicy, Verdict};
 pub use protocol::{
-    FailedIn, ItemFailure, ItemPlace, WorkerConfig, WorkerEvent, WorkerFailure, WorkerInput,
-    WorkerOutput, WorkerRequest,
+    FailedIn, ItemFailure, ItemPlace, WorkCode, WorkerConfig, WorkerEvent, WorkerFailure,
+    WorkerInput, WorkerOutput, WorkerRequest,
 };
 pub use rm_ipc::{
     ChannelOptions, ChannelSnapshot, Doorbell, LatencySummary, Policy as QueuePolicy, Publisher,

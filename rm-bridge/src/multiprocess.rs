@@ -98,6 +98,11 @@ impl MultiprocessExecutor {
         self.manager.finished().await;
     }
 
+    /// As [`finished`](Self::finished), also while somebody keeps handles.
+    pub async fn idle(&self) {
+        self.manager.idle().await;
+    }
+
     /// Starts a worker and configures it. It then loads its node, and tells of that by its events.
     ///
     /// # Errors

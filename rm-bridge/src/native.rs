@@ -70,6 +70,14 @@ pub enum StageError {
         #[source]
         source: ReceiveError,
     },
+    /// Items were sent to the stage that cannot come any more.
+    #[error("{count} items for stage {stage} were lost: their sender died with them")]
+    Lost {
+        /// Which stage.
+        stage: String,
+        /// How many.
+        count: u64,
+    },
     /// The stage was told to stop, or what it works with was taken away.
     #[error("stage {stage} was stopped")]
     Stopped {
@@ -77,8 +85,13 @@ pub enum StageError {
         stage: String,
     },
     /// A node panicked.
-    #[error("stage {stage} panicked: {message}")]
+    #[error(
+        "{} panicked: {message}",
+        node.as_ref().map_or_else(|| stage.clone(), |node| format!("node {node}"))
+    )]
     Panicked {
+        /// Which node, if it was one.
+        node: Option<NodeId>,
         /// Which stage.
         stage: String,
         /// What the panic said.
@@ -229,14 +242,15 @@ pub fn spawn_stage<K: Clone + Send + Sync + 'static>(
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
                 let message = text.unwrap_or("no message").to_owned();
-                StageEvent::Failed(StageError::Panicked { stage: stage_name, message })
+                let node = running.in_call();
+                StageEvent::Failed(StageError::Panicked { node, stage: stage_name, message })
             }
         };
         // Told before the ports are dropped: those who only see a port go know less of the cause.
         let has_finished = matches!(event, StageEvent::Finished { .. });
         let _ = events.send((key, event));
         if has_finished {
-            running.keep_what_was_sent();
+            running.keep_ports();
         }
         drop(running);
         drop(ending);

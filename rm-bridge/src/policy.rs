@@ -87,7 +87,8 @@ pub struct ItemPolicy {
     pub on_error: OnError,
     /// How often it is tried again.
     pub retry: RetryPolicy,
-    /// How long one try may take; `None` for as long as it wants.
+    /// How long one try may take without giving anything; `None` for as long as it wants. Waiting for room
+    /// does not count.
     pub timeout: Option<Duration>,
     /// When the node is not asked any more.
     pub circuit_breaker: CircuitBreaker,

@@ -48,20 +48,34 @@ pub struct ItemPlace {
     pub sequence: u64,
 }
 
-impl ItemPlace {
-    /// Bits of a position in a code: nine years at a million messages a second.
-    const SEQUENCE_BITS: u32 = 48;
+/// What a worker's status page tells of the item in work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkCode {
+    /// The item.
+    pub place: ItemPlace,
+    /// Whether its node only waits: for room for what it has made, or for the next try.
+    pub is_waiting: bool,
+}
 
-    /// The place as one number, by which a worker's status page tells the item in work.
-    pub fn code(self) -> u64 {
-        let sequence = self.sequence & (u64::MAX >> (64 - Self::SEQUENCE_BITS));
-        u64::from(self.input) << Self::SEQUENCE_BITS | sequence
+impl WorkCode {
+    /// Bits of a position: nine years at a million messages a second.
+    const SEQUENCE_BITS: u32 = 48;
+    const WAITING: u64 = 1 << 63;
+
+    /// As one number.
+    pub fn encode(self) -> u64 {
+        let sequence = self.place.sequence & (u64::MAX >> (64 - Self::SEQUENCE_BITS));
+        let input = u64::from(self.place.input & 0x7fff) << Self::SEQUENCE_BITS;
+        let waiting = if self.is_waiting { Self::WAITING } else { 0 };
+        waiting | input | sequence
     }
 
-    /// The place of a code.
-    pub fn from_code(code: u64) -> Self {
-        let input = (code >> Self::SEQUENCE_BITS) as u16;
-        Self { input, sequence: code & (u64::MAX >> (64 - Self::SEQUENCE_BITS)) }
+    /// From such a number.
+    pub fn decode(code: u64) -> Self {
+        let input = (code >> Self::SEQUENCE_BITS) as u16 & 0x7fff;
+        let sequence = code & (u64::MAX >> (64 - Self::SEQUENCE_BITS));
+        let place = ItemPlace { input, sequence };
+        Self { place, is_waiting: code & Self::WAITING != 0 }
     }
 }
 
@@ -95,6 +109,9 @@ pub struct WorkerConfig {
     /// [`ItemEnd`](rm_core::MessageKind::ItemEnd), or [`Error`](rm_core::MessageKind::Error) with a
     /// [`WorkerFailure`] as JSON. A failure is then the item's only, and the worker goes on.
     pub replies: bool,
+    /// The item in work when the worker before this one ended, if it was not done with it: nothing else is
+    /// begun before that. So what is made a second time comes right after what was made the first time.
+    pub resume: Option<ItemPlace>,
     /// Items that are set aside when they come: each has ended the worker before.
     pub set_aside: Vec<ItemPlace>,
 }
@@ -120,6 +137,7 @@ impl WorkerConfig {
             epoch: 0,
             origins: false,
             replies: false,
+            resume: None,
             set_aside: Vec::new(),
         }
     }
@@ -239,6 +257,13 @@ pub enum WorkerEvent {
         header: ByteBuf,
         /// Its payload.
         payload: ByteBuf,
+    },
+    /// Items of the node `from` were sent and cannot come any more: both nodes have died at once.
+    Lost {
+        /// The node that they came from; `None` for items from outside.
+        from: Option<NodeId>,
+        /// How many.
+        count: u64,
     },
     /// The node has been at one item for longer than it may; the worker aborts.
     TimedOut {

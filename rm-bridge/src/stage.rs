@@ -64,6 +64,9 @@ pub struct Subscription {
     pub subscriber: Subscriber,
     /// Where its items go.
     pub destinations: Vec<Destination>,
+    /// Whether the stage goes on reading it, to no purpose, until it is stopped: its sender may be
+    /// started again after its end, and would wait for a reader.
+    pub kept: bool,
 }
 
 /// A channel that the stage writes.

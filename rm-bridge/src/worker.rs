@@ -26,10 +26,12 @@ pub(crate) use self::control::lock;
 use self::control::{Controls, listen};
 pub use self::error::WorkerRuntimeError;
 pub(crate) use self::watchdog::Watchdog;
+use crate::data_plane::end_stream;
 use crate::metrics::InputReport;
 use crate::policy::{Admission, ItemGuard, Verdict};
 use crate::protocol::{
-    FailedIn, ItemFailure, ItemPlace, WorkerConfig, WorkerEvent, WorkerFailure, WorkerRequest,
+    FailedIn, ItemFailure, ItemPlace, WorkCode, WorkerConfig, WorkerEvent, WorkerFailure,
+    WorkerRequest,
 };
 use crate::repeats::Repeats;
 
@@ -78,6 +80,8 @@ struct Input {
     seated: bool,
     /// The last message of the stream, to be told done when everything is.
     end: Option<u64>,
+    /// Items that were sent and cannot come any more, as far as that was told.
+    lost: u64,
 }
 
 struct Output {
@@ -111,7 +115,8 @@ impl Work {
             epoch,
             correlation_id: 0,
             timestamp: UNIX_EPOCH,
-            tries: 1,
+            // Not the work on an item, whose time is watched.
+            tries: 0,
             made: 0,
             sent: 0,
             base: 0,
@@ -134,6 +139,10 @@ pub struct WorkerRuntime {
     inputs: Vec<Input>,
     /// Where the search for the next item begins, so that no input starves another.
     turn: usize,
+    /// The input by which the next item has to come.
+    resume: Option<ItemPlace>,
+    /// An item of an epoch that the node does not know of yet, and its input.
+    held: Option<(usize, RuntimeData)>,
     /// An item that is for further ports, and the next of them.
     again: Option<(RuntimeData, usize)>,
     outputs: Vec<Output>,
@@ -169,7 +178,8 @@ impl WorkerRuntime {
                 None => channel.subscriber(&bell)?,
             };
             let seated = input.seat.is_some();
-            Ok(Input { subscriber, open: true, repeats: Repeats::default(), seated, end: None })
+            let repeats = Repeats::after(subscriber.memo());
+            Ok(Input { subscriber, open: true, repeats, seated, end: None, lost: 0 })
         };
         let inputs = config.inputs.iter().map(join).collect::<Result<_, ChannelError>>()?;
         let outputs = config.outputs.iter().map(|output| {
@@ -190,6 +200,7 @@ impl WorkerRuntime {
         Ok(Self {
             guard: ItemGuard::new(config.policy),
             epoch: config.epoch,
+            resume: config.resume,
             config,
             own,
             events,
@@ -198,6 +209,7 @@ impl WorkerRuntime {
             bell,
             inputs,
             turn: 0,
+            held: None,
             again: None,
             outputs,
             work: None,
@@ -244,6 +256,12 @@ impl WorkerRuntime {
             if let Some((data, port)) = self.again.take() {
                 return Ok(self.give(data, port));
             }
+            if let Some((input, data)) = self.held.take() {
+                match self.admit(input, data)? {
+                    Some(data) => return Ok(self.give(data, 0)),
+                    None => continue,
+                }
+            }
             let count = self.inputs.len();
             let mut nothing_came = true;
             let turn = self.turn;
@@ -251,6 +269,13 @@ impl WorkerRuntime {
                 let Some(data) = self.receive(input)? else { continue };
                 nothing_came = false;
                 self.turn = input + 1;
+                let epoch = data.header().epoch;
+                if epoch > self.epoch {
+                    // It may come before the session's word.
+                    self.controls.raise_epoch(epoch);
+                    self.held = Some((input, data));
+                    break;
+                }
                 if let Some(data) = self.admit(input, data)? {
                     return Ok(self.give(data, 0));
                 }
@@ -260,32 +285,50 @@ impl WorkerRuntime {
             }
             if self.inputs.iter().all(|input| !input.open) {
                 self.work = Some(Work::finish(self.epoch));
+                self.resume = None;
                 return Ok(Next::End);
             }
-            let (controls, inputs) = (&self.controls, &self.inputs);
+            let (controls, inputs, resume) = (&self.controls, &self.inputs, self.resume);
             let ready = || {
                 controls.is_ready()
                     || controls.epoch() != epoch
-                    || inputs.iter().any(|input| input.open && input.subscriber.is_ready())
+                    || inputs.iter().enumerate().any(|(number, input)| {
+                        let is_due = resume.is_none_or(|place| usize::from(place.input) == number);
+                        input.open && is_due && input.subscriber.is_ready()
+                    })
             };
             self.bell.wait(ready, None);
         }
     }
 
-    fn receive(&mut self, input: usize) -> Result<Option<RuntimeData>, WorkerRuntimeError> {
-        let input = &mut self.inputs[input];
-        if !input.open {
+    fn receive(&mut self, number: usize) -> Result<Option<RuntimeData>, WorkerRuntimeError> {
+        let input = &mut self.inputs[number];
+        if !input.open || self.resume.is_some_and(|place| usize::from(place.input) != number) {
             return Ok(None);
         }
-        match input.subscriber.try_recv() {
-            Ok(received) => Ok(received),
+        let received = match input.subscriber.try_recv() {
+            Ok(received) => received,
             // Streams end by a message; a channel that just closes was taken away.
             Err(ReceiveError::ChannelClosed) => {
-                self.wait_for_stop();
-                Ok(None)
+                self.wait_until_over();
+                return Ok(None);
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        let lost = input.subscriber.missed();
+        if lost > input.lost {
+            let count = lost - input.lost;
+            input.lost = lost;
+            let from = self.config.inputs[number].from.clone();
+            self.tell(&WorkerEvent::Lost { from, count })?;
+            // What comes instead may be the same items under other numbers.
+            self.wait_until_over();
+            return Ok(None);
         }
+        if received.is_some() {
+            self.resume = None;
+        }
+        Ok(received)
     }
 
     /// Gives the item if the node is to have it; otherwise it is dealt with here.
@@ -367,6 +410,8 @@ impl WorkerRuntime {
         }
         let work = self.work.as_mut().expect("an item is in work");
         (work.tries, work.base) = (0, work.made);
+        // Each port has its own tries. Whether the circuit is open was asked when the item came.
+        let _ = self.guard.admit(Instant::now());
         self.begin_try();
         let work = self.work();
         Next::Item { data, index: work.index, input: work.place.input.into(), port }
@@ -376,8 +421,13 @@ impl WorkerRuntime {
         let work = self.work.as_mut().expect("an item is in work");
         work.tries += 1;
         let (index, place) = (work.index, work.place);
-        self.page().begin_at(index, place.code());
+        self.note_work(index, place, false);
         self.watch(Some(index));
+    }
+
+    /// Notes for the session what is in work, in case that this process dies.
+    fn note_work(&self, index: u64, place: ItemPlace, is_waiting: bool) {
+        self.page().begin_at(index, WorkCode { place, is_waiting }.encode());
     }
 
     fn watch(&self, item: Option<u64>) {
@@ -418,9 +468,11 @@ impl WorkerRuntime {
             let deadline = Instant::now().checked_add(delay);
             let controls = &self.controls;
             let stale = self.work().epoch;
+            self.note_work(self.work().index, self.work().place, true);
             let is_over = || controls.is_over() || controls.epoch() > stale;
             if self.bell.wait(is_over, deadline) {
                 // Nobody wants the item any more.
+                lock(&self.controls.meter).counts.flushed += 1;
                 self.close_item(None)?;
                 return Ok(Decision::Next);
             }
@@ -462,6 +514,7 @@ impl WorkerRuntime {
     ) -> Result<(), WorkerRuntimeError> {
         let header = WireHeader::encode(data.header())?.as_bytes().to_vec().into();
         let payload = data.payload().to_vec().into();
+        lock(&self.controls.meter).counts.skipped += 1;
         self.tell(&WorkerEvent::SetAside { place, item, header, payload })?;
         self.close_item(None)
     }
@@ -504,7 +557,7 @@ impl WorkerRuntime {
     fn acknowledge(&mut self, place: ItemPlace) {
         let input = &mut self.inputs[usize::from(place.input)];
         if input.seated {
-            input.subscriber.acknowledge(place.sequence);
+            input.subscriber.acknowledge_with(place.sequence, input.repeats.memo());
         }
     }
 
@@ -531,7 +584,7 @@ impl WorkerRuntime {
     pub fn finish(&mut self) -> Result<(), WorkerRuntimeError> {
         self.work = None;
         for output in &self.outputs {
-            output.publisher.publish(&RuntimeData::end_of_stream())?;
+            end_stream(&output.publisher)?;
         }
         let inputs = self.inputs.iter().map(|input| InputReport::of(&input.subscriber)).collect();
         let node = lock(&self.controls.meter).statistics();
@@ -572,9 +625,41 @@ impl WorkerRuntime {
         self.own.work().expect("workers are started by their session")
     }
 
-    /// Waits until the session lets this worker go. Until then its memory stays readable.
-    pub fn wait_for_stop(&self) {
-        self.bell.wait(|| self.controls.is_over(), None);
+    /// Waits until the session lets this worker go. Until then its memory stays readable. What still
+    /// comes, from a node that was started again after its end, has come before.
+    pub fn wait_for_stop(&mut self) {
+        loop {
+            let (controls, inputs) = (&self.controls, &self.inputs);
+            let comes = |input: &Input| input.lost != u64::MAX && input.subscriber.is_ready();
+            self.bell.wait(|| controls.is_ready() || inputs.iter().any(comes), None);
+            if self.controls.is_over() {
+                return;
+            }
+            self.refuse_params();
+            for input in &mut self.inputs {
+                match input.subscriber.try_recv() {
+                    Ok(Some(data)) if input.seated => {
+                        input.subscriber.acknowledge(data.header().sequence);
+                    }
+                    Ok(_) => {}
+                    // Nothing comes by it any more.
+                    Err(_) => input.lost = u64::MAX,
+                }
+            }
+        }
+    }
+
+    fn wait_until_over(&mut self) {
+        while !self.controls.is_over() {
+            self.bell.wait(|| self.controls.is_ready(), None);
+            self.refuse_params();
+        }
+    }
+
+    fn refuse_params(&self) {
+        while let Some(change) = self.controls.next_params() {
+            change.refuse("the node has finished");
+        }
     }
 }
 

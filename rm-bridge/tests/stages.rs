@@ -87,7 +87,7 @@ fn pair() -> Pair {
     second.inlets = vec![inlet(0, Some("b"))];
     let subscriber = plane.subscribe(0, &second.bell).expect("a subscriber");
     let destinations = vec![Destination::Node(0)];
-    second.subscriptions = vec![Subscription { subscriber, destinations }];
+    second.subscriptions = vec![Subscription { subscriber, destinations, kept: false }];
     second.outputs = vec![0];
     Pair { plane, first, second, feed, output }
 }

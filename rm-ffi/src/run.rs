@@ -298,6 +298,11 @@ fn execute<'py>(
 
 /// What went wrong in a run that came to its end: nothing, or items that were left out.
 fn left_out(report: &RunReport) -> Option<String> {
+    if let (None, Some((node, item))) = (report.failures.first(), report.set_aside.first()) {
+        let count = report.set_aside.len();
+        let first = format!("the first: item {item} has ended the process of node {node} twice");
+        return Some(format!("{count} items were set aside; {first}"));
+    }
     let first = report.failures.first()?;
     let skipped = report.nodes.iter().map(|node| node.statistics.skipped);
     let count = skipped.sum::<u64>().max(1);

@@ -141,7 +141,9 @@ pub(crate) struct SubscriberPlace {
     /// What all who had the seat have missed: one who counted may have been killed right after.
     pub(crate) missed: AtomicU64,
     pub(crate) orphaned: AtomicU64,
-    reserved_tail: [AtomicU64; 3],
+    /// What the holder of a seat has noted for his successor.
+    pub(crate) memo: [AtomicU64; 2],
+    reserved_tail: [AtomicU64; 1],
 }
 
 impl SubscriberPlace {

@@ -341,6 +341,11 @@ impl Publisher {
         core.wait_until(is_done, Instant::now().checked_add(timeout))
     }
 
+    /// What happens to a message for which there is no room.
+    pub fn policy(&self) -> Policy {
+        self.core.shared.policy
+    }
+
     /// Messages that iceoryx2 did not deliver to every subscriber although there was room. Zero,
     /// unless something is wrong.
     pub fn undelivered(&self) -> u64 {
@@ -516,6 +521,12 @@ impl Core {
                 // It has a position, so that its subscribers see the gap before the next message.
                 queue.next = queue.next.saturating_add(1);
                 core.shared.page.dropped.fetch_add(1, Ordering::Relaxed);
+                if queue.present.active == 0 {
+                    // Who joins later has no gap.
+                    let own = &core.shared.page.publisher;
+                    own.sending.store(queue.next, Ordering::Release);
+                    own.published.store(queue.next, Ordering::Release);
+                }
                 Ok(())
             }
         }

@@ -128,6 +128,7 @@ impl Shared {
         let published = || self.page.publisher.published.load(Ordering::SeqCst);
         sub.missed.store(0, Ordering::Relaxed);
         sub.orphaned.store(0, Ordering::Relaxed);
+        sub.memo.iter().for_each(|memo| memo.store(0, Ordering::Relaxed));
         sub.position.store(published(), Ordering::Release);
         // Watched from here on, as one who joins.
         self.page.joins.fetch_add(1, Ordering::SeqCst);

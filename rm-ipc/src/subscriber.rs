@@ -284,6 +284,26 @@ impl Subscriber {
         }
     }
 
+    /// As [`acknowledge`](Self::acknowledge), with a note for whoever has the seat next. If this process
+    /// is killed in between, the note may be there without the acknowledgement, or its second half without
+    /// its first; never the acknowledgement without the note.
+    pub fn acknowledge_with(&mut self, sequence: u64, memo: [u64; 2]) {
+        if self.seat.is_some() {
+            let noted = &self.own().memo;
+            noted[1].store(memo[1], Ordering::Release);
+            noted[0].store(memo[0], Ordering::Release);
+        }
+        self.acknowledge(sequence);
+    }
+
+    /// What was noted last in this seat; zeros if nothing was, or without a seat.
+    pub fn memo(&self) -> [u64; 2] {
+        if self.seat.is_none() {
+            return [0; 2];
+        }
+        self.own().memo.each_ref().map(|memo| memo.load(Ordering::Acquire))
+    }
+
     /// Whether [`try_recv`](Self::try_recv) has something to say: a message, or that the channel
     /// is closed. Cheap: this is what a waiter calls in its spin.
     pub fn is_ready(&self) -> bool {
@@ -390,7 +410,7 @@ impl Subscriber {
                 self.own().missed.store(self.missed, Ordering::Relaxed);
                 self.own().orphaned.store(self.orphaned, Ordering::Release);
             }
-        } else if self.started {
+        } else {
             self.dropped = self.dropped.saturating_add(skipped);
             // The newest are counted by the publisher, who drops them.
             if policy.overflows() {
@@ -550,7 +570,7 @@ impl Subscriber {
     }
 
     /// Messages that the channel's policy has kept from this subscriber, as far as it has seen them
-    /// missing: those that were sent before the first it got are not counted.
+    /// missing: those that were sent before it joined are not counted.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

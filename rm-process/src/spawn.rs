@@ -130,6 +130,15 @@ impl ProcessManager {
         ended.await;
     }
 
+    /// Waits until no process is left, as [`finished`](Self::finished) does, also while this manager and
+    /// handles on its processes are kept. Another process may have been started when this returns.
+    pub async fn idle(&self) {
+        let (idle, is_idle) = oneshot::channel();
+        self.shared.workshop.send(Job::Idle(idle));
+        // The thread ends before its manager only by a panic, which was reported.
+        let _ = is_idle.await;
+    }
+
     /// Starts any executable, without a control channel.
     ///
     /// The process is watched on the calling tokio runtime and is killed when that runtime ends.

@@ -36,6 +36,8 @@ pub(crate) enum Job {
     },
     /// To remove what a process that is dead was in, and after the last one all that is left.
     Bury(Remains),
+    /// To tell when no child is left that is not reaped and buried.
+    Idle(oneshot::Sender<()>),
 }
 
 /// A process that was started.
@@ -111,6 +113,8 @@ struct Tools {
     record: Option<Record>,
     /// Held by each child that is not reaped and buried.
     tenancy: Arc<()>,
+    /// Who waits until nobody holds that.
+    waiting: Vec<oneshot::Sender<()>>,
     /// Processes started, by which their cgroups are named.
     count: u64,
     /// Whether a child was started whose descendants no cgroup ends with it.
@@ -137,11 +141,26 @@ impl Tools {
                     drop(cgroup.remove());
                 }
                 drop(tenancy);
-                if Arc::strong_count(&self.tenancy) == 1 {
+                if self.is_idle() {
                     self.clear();
+                    // Who waited may be gone.
+                    for waiting in self.waiting.drain(..) {
+                        let _ = waiting.send(());
+                    }
+                }
+            }
+            Job::Idle(waiting) => {
+                if self.is_idle() {
+                    let _ = waiting.send(());
+                } else {
+                    self.waiting.push(waiting);
                 }
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.tenancy) == 1
     }
 
     /// Removes all of it, the record last: it says that there may be something to remove.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rm_bridge::{
     DataPlaneError, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure,
 };
-use rm_core::{IdError, NodeError, NodeId, ParameterProblem, SessionId};
+use rm_core::{IdError, MessageKind, NodeError, NodeId, ParameterProblem, SessionId};
 
 use crate::config::ConfigError;
 use crate::plan::PlanError;
@@ -155,6 +155,22 @@ pub enum SessionError {
         /// What is known of the process.
         report: Box<FailureReport>,
     },
+    /// Items that were sent to a node cannot be given to it any more: it died together with the node
+    /// that they came from.
+    #[error(
+        "{count} items {}for node {node} ({node_type}) were lost: both died at once",
+        from.as_ref().map(|from| format!("of node {from} ")).unwrap_or_default()
+    )]
+    ItemsLost {
+        /// The node that does not get them.
+        node: NodeId,
+        /// Its type.
+        node_type: String,
+        /// The node that sent them; `None` for items from outside.
+        from: Option<NodeId>,
+        /// How many.
+        count: u64,
+    },
     /// A native node did not get ready.
     #[error("node {node} is not ready after {timeout:?}")]
     NativeInitTimeout {
@@ -195,8 +211,11 @@ impl SessionError {
             | Self::Crashed { node, .. }
             | Self::InitTimeout { node, .. }
             | Self::ItemTimeout { node, .. }
+            | Self::ItemsLost { node, .. }
             | Self::NativeInitTimeout { node, .. }
-            | Self::Stage(StageError::TimedOut { node, .. })
+            | Self::Stage(
+                StageError::TimedOut { node, .. } | StageError::Panicked { node: Some(node), .. },
+            )
             | Self::Stage(StageError::Node { node, .. }) => Some(node),
             _ => None,
         }
@@ -219,6 +238,13 @@ pub enum InputError {
         hint: String,
         /// The names that there are.
         known: String,
+    },
+    /// It is no item, but a message of another kind; [`Session::finish`](crate::Session::finish) and
+    /// [`Session::flush`](crate::Session::flush) are said by calls.
+    #[error("a message of kind {kind} is no item")]
+    NoItem {
+        /// Its kind.
+        kind: MessageKind,
     },
     /// The nodes are not ready yet.
     #[error("the session is {status}; items can be sent once it is ready")]

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use rm_bridge::{ConnectionReport, ItemFailure, NodeReport, Output};
-use rm_core::RuntimeData;
+use rm_core::{NodeId, RuntimeData};
 use serde::Serialize;
 
 use crate::error::SessionError;
@@ -36,6 +36,9 @@ pub struct RunReport {
     pub connections: Vec<ConnectionReport>,
     /// Items that were left out because a node failed on them: the first thousand.
     pub failures: Vec<ItemFailure>,
+    /// Items that were set aside because they have ended the process of a node twice, by the node and the
+    /// item's position in its channel: the first hundred.
+    pub set_aside: Vec<(NodeId, u64)>,
     /// Time until every node was ready, in microseconds.
     pub init_time_us: u64,
     /// Time from then until the last item was out, in microseconds.
@@ -73,12 +76,15 @@ pub async fn run(
     let (init_time_us, run_time_us) = ran?;
     let (nodes, connections) = session.reports();
     let failures = session.skipped();
+    let letters = session.dead_letters().into_iter();
+    let set_aside = letters.map(|letter| (letter.node, letter.sequence)).collect();
     let total_time_us = micros(began);
     Ok(RunReport {
         name,
         nodes,
         connections,
         failures,
+        set_aside,
         init_time_us,
         run_time_us,
         total_time_us,

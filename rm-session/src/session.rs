@@ -23,14 +23,14 @@ use rm_bridge::{
     NodeProcess, NodeProcessSnapshot, NodeReport, NodeStatistics, Output, Outputs, StageRemote,
     Worker, outlet,
 };
-use rm_core::{RuntimeData, SessionId, did_you_mean};
+use rm_core::{MessageKind, RuntimeData, SessionId, did_you_mean};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::driver::{Driver, Order};
 use crate::error::{InputError, SessionError};
-use crate::event::{SessionEvent, SessionEvents};
+use crate::event::{DeadLetter, SessionEvent, SessionEvents};
 use crate::plan::Plan;
 use crate::progress::InitProgress;
 use crate::runtime::{CancelToken, Runtime};
@@ -43,6 +43,8 @@ const OUTPUT_DEPTH: usize = 64;
 const EVENT_DEPTH: usize = 1024;
 /// Items left out that are kept for a report.
 const MAX_SKIPPED: usize = 1000;
+/// Items set aside that are kept, with their data.
+const MAX_DEAD_LETTERS: usize = 100;
 
 /// One of the ends by which items get in.
 pub(crate) struct Feeder {
@@ -73,16 +75,22 @@ pub(crate) struct Shared {
     last_channels: Mutex<Vec<ChannelSnapshot>>,
     pub(crate) outputs: Outputs,
     pub(crate) cancel: CancelToken,
+    /// Used when the last handle goes.
+    pub(crate) abandoned: CancelToken,
     pub(crate) epoch: Arc<AtomicU32>,
     pub(crate) status: watch::Sender<SessionStatus>,
     pub(crate) events: Mutex<Option<broadcast::Sender<SessionEvent>>>,
     /// Parameters by node: those of the plan, and what was changed since.
     pub(crate) params: Mutex<Vec<Value>>,
+    /// Held while parameters change, so that they are noted in the order in which nodes take them.
+    changing: tokio::sync::Mutex<()>,
     pub(crate) workers: Mutex<Vec<LiveWorker>>,
     pub(crate) stages: Mutex<Vec<StageRemote>>,
     pub(crate) reports: Mutex<(Vec<NodeReport>, Vec<ConnectionReport>)>,
     /// The first items that were left out.
     skipped: Mutex<Vec<ItemFailure>>,
+    /// The first items that were set aside.
+    dead_letters: Mutex<Vec<DeadLetter>>,
     feeds: Mutex<Option<Arc<Vec<Feeder>>>>,
     /// Why it failed, until somebody has taken it.
     pub(crate) failure: Mutex<Option<SessionError>>,
@@ -102,18 +110,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Goes to the next status, if it can follow; tells of it.
     pub(crate) fn set_status(&self, next: SessionStatus) {
-        let mut changed = None;
-        self.status.send_if_modified(|status| match status.become_next(next) {
-            Ok(next) => {
-                changed = Some(next.clone());
-                *status = next;
-                true
-            }
-            Err(_) => false,
+        self.status.send_if_modified(|status| {
+            let Ok(next) = status.become_next(next) else { return false };
+            *status = next.clone();
+            // Here, so that events come in the order of the changes.
+            self.tell(SessionEvent::Status(next));
+            true
         });
-        if let Some(status) = changed {
-            self.tell(SessionEvent::Status(status));
-        }
     }
 
     pub(crate) fn tell(&self, event: SessionEvent) {
@@ -160,6 +163,16 @@ impl Shared {
         self.tell(SessionEvent::ItemSkipped(failure));
     }
 
+    /// Notes an item that was set aside.
+    pub(crate) fn note_dead_letter(&self, letter: DeadLetter) {
+        let mut letters = lock(&self.dead_letters);
+        if letters.len() < MAX_DEAD_LETTERS {
+            letters.push(letter.clone());
+        }
+        drop(letters);
+        self.tell(SessionEvent::DeadLetter(letter));
+    }
+
     /// Takes nothing more from outside.
     pub(crate) fn close_feeds(&self) {
         lock(&self.feeds).take();
@@ -193,7 +206,7 @@ pub(crate) struct Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.shared.cancel.cancel();
+        self.shared.abandoned.cancel();
         self.shared.outputs.close();
     }
 }
@@ -252,14 +265,17 @@ impl Session {
             last_channels: Mutex::default(),
             outputs,
             cancel,
+            abandoned: CancelToken::new(),
             epoch,
             status: watch::Sender::new(SessionStatus::Initializing),
             events: Mutex::new(Some(broadcast::Sender::new(EVENT_DEPTH))),
             params: Mutex::new(plan.nodes.iter().map(|node| node.params.clone()).collect()),
+            changing: tokio::sync::Mutex::default(),
             workers: Mutex::new(plan.workers.iter().map(|_| LiveWorker::default()).collect()),
             stages: Mutex::default(),
             reports: Mutex::default(),
             skipped: Mutex::default(),
+            dead_letters: Mutex::default(),
             feeds: Mutex::new(Some(Arc::new(feeds))),
             failure: Mutex::default(),
             has_input: AtomicBool::new(false),
@@ -391,7 +407,7 @@ impl Session {
         if feeds.is_empty() {
             return Err(InputError::NoInput);
         }
-        let data = self.stamped(data);
+        let data = self.stamped(data)?;
         for feed in feeds.iter() {
             feed.sender.send(None, data.clone()).await.map_err(|_| self.input_ended())?;
         }
@@ -406,7 +422,7 @@ impl Session {
     pub async fn send(&self, node: &str, data: RuntimeData) -> Result<(), InputError> {
         let feeds = self.feeds()?;
         let (feed, destination) = self.feed_of(&feeds, node)?;
-        let data = self.stamped(data);
+        let data = self.stamped(data)?;
         feed.sender.send(destination, data).await.map_err(|_| self.input_ended())
     }
 
@@ -438,12 +454,15 @@ impl Session {
         Err(InputError::NoSuchInput { name: name.to_owned(), hint, known })
     }
 
-    fn stamped(&self, data: RuntimeData) -> RuntimeData {
+    fn stamped(&self, data: RuntimeData) -> Result<RuntimeData, InputError> {
+        if data.kind() != MessageKind::Data {
+            return Err(InputError::NoItem { kind: data.kind() });
+        }
         if !self.shared.has_input.swap(true, Ordering::Relaxed) {
             self.shared.set_status(SessionStatus::Running);
         }
         let epoch = self.shared.epoch.load(Ordering::Acquire);
-        data.with_session(self.shared.id.clone()).with_epoch(epoch)
+        Ok(data.with_session(self.shared.id.clone()).with_epoch(epoch).with_origin(None))
     }
 
     fn input_ended(&self) -> InputError {
@@ -471,14 +490,16 @@ impl Session {
 
     /// The items that leave the pipeline, as a stream that ends with the session, or with the error
     /// that ended it. Dropping it leaves the session as it is.
-    pub fn outputs(&self) -> impl Stream<Item = Result<Output, SessionError>> + Send + use<> {
-        futures_util::stream::unfold(Some(self.clone()), |session| async move {
+    pub fn outputs(
+        &self,
+    ) -> impl Stream<Item = Result<Output, SessionError>> + Send + Unpin + use<> {
+        Box::pin(futures_util::stream::unfold(Some(self.clone()), |session| async move {
             let session = session?;
             match session.recv().await {
                 Ok(output) => Some((Ok(output?), Some(session))),
                 Err(error) => Some((Err(error), None)),
             }
-        })
+        }))
     }
 
     /// Waits for the end of the session.
@@ -541,10 +562,15 @@ impl Session {
         lock(&self.shared.skipped).clone()
     }
 
+    /// The items that were set aside because they have ended their node twice: the first hundred.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        lock(&self.shared.dead_letters).clone()
+    }
+
     /// Makes it end as soon as it can, without waiting; [`recv`](Self::recv) then gives
     /// [`SessionError::Cancelled`].
     pub fn cancel(&self) {
-        self.shared.cancel.cancel();
+        self.shared.abandoned.cancel();
     }
 
     /// Ends everything and waits until nothing is left: processes within the grace period (a short one

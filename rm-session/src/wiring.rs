@@ -154,7 +154,8 @@ impl Maker<'_> {
                     }
                 }
                 let subscriber = self.data_plane.subscribe(number, &stage.bell)?;
-                stage.subscriptions.push(Subscription { subscriber, destinations });
+                let kept = self.may_return(channel);
+                stage.subscriptions.push(Subscription { subscriber, destinations, kept });
             }
             if let Producer::Node(node) = channel.producer
                 && let Some(&place) = place_of.get(&node)
@@ -223,8 +224,14 @@ impl Maker<'_> {
         let mut stage = self.empty(format!("output {}", channel.name))?;
         let subscriber = self.data_plane.subscribe(number, &stage.bell)?;
         let destinations = vec![Destination::Output(self.plan.nodes[node].id.clone())];
-        stage.subscriptions.push(Subscription { subscriber, destinations });
+        let kept = self.may_return(channel);
+        stage.subscriptions.push(Subscription { subscriber, destinations, kept });
         Ok(stage)
+    }
+
+    /// Whether who writes a channel may be started again.
+    fn may_return(&self, channel: &PlannedChannel) -> bool {
+        matches!(channel.producer, Producer::Node(node) if restarts(self.plan, node))
     }
 
     fn inlet(&self, edge: &Edge, to: usize) -> Inlet {

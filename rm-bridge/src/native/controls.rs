@@ -24,7 +24,8 @@ pub(super) struct Controls {
     started: AtomicBool,
     stopped: AtomicBool,
     changed: AtomicBool,
-    changes: Mutex<VecDeque<Change>>,
+    /// `None` once nobody answers any more.
+    changes: Mutex<Option<VecDeque<Change>>>,
     meters: Vec<Mutex<NodeMeter>>,
 }
 
@@ -34,7 +35,7 @@ impl Controls {
             started: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             changed: AtomicBool::new(false),
-            changes: Mutex::default(),
+            changes: Mutex::new(Some(VecDeque::new())),
             meters: (0..nodes).map(|_| Mutex::new(NodeMeter::new())).collect(),
         }
     }
@@ -56,9 +57,11 @@ impl Controls {
     }
 
     pub(super) fn change(&self, change: Change) {
-        let mut changes = lock(&self.changes);
-        changes.push_back(change);
-        self.changed.store(true, Ordering::Release);
+        // Otherwise it is dropped, and who asks learns that nobody answers.
+        if let Some(changes) = &mut *lock(&self.changes) {
+            changes.push_back(change);
+            self.changed.store(true, Ordering::Release);
+        }
     }
 
     pub(super) fn has_changes(&self) -> bool {
@@ -70,14 +73,15 @@ impl Controls {
             return None;
         }
         let mut changes = lock(&self.changes);
-        let next = changes.pop_front();
-        self.changed.store(!changes.is_empty(), Ordering::Release);
+        let next = changes.as_mut().and_then(VecDeque::pop_front);
+        let is_empty = changes.as_ref().is_none_or(VecDeque::is_empty);
+        self.changed.store(!is_empty, Ordering::Release);
         next
     }
 
-    /// Drops what is still asked for, so that who asks learns that nobody answers.
+    /// Drops what is still asked for and what will be, so that who asks learns that nobody answers.
     pub(super) fn refuse_changes(&self) {
-        lock(&self.changes).clear();
+        lock(&self.changes).take();
     }
 
     pub(super) fn meter(&self, node: usize) -> MutexGuard<'_, NodeMeter> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::controls::Controls;
 use super::{StageError, StageEvent};
+use crate::data_plane::end_stream;
 use crate::executor::ExecutorType;
 use crate::metrics::{ConnectionReport, InputReport, NodeReport};
 use crate::outlet::{Outlet, Output};
@@ -57,6 +58,8 @@ pub(super) struct Running {
     tell: Tell,
     /// The epoch of which the nodes know.
     epoch: u32,
+    /// The node that is being called, by its place.
+    called: Option<usize>,
 }
 
 struct Borders {
@@ -113,6 +116,7 @@ impl Running {
             inlets,
             readings: subscriptions.into_iter().map(reading).collect(),
             epoch: stage.epoch(),
+            called: None,
             stage,
             controls,
             tell,
@@ -122,7 +126,9 @@ impl Running {
     pub(super) fn run(&mut self) -> Result<StageEvent, StageError> {
         for place in 0..self.nodes.len() {
             let node = &mut self.nodes[place];
+            self.called = Some(place);
             let initialized = node.inner.node.initialize();
+            self.called = None;
             initialized.map_err(|source| node.error("initialize", source))?;
             node.watch(&self.tell)?;
             self.controls.meter(place).start();
@@ -163,13 +169,18 @@ impl Running {
         self.finish()
     }
 
-    /// Does what the session has said.
-    fn take_word(&mut self) {
+    /// Has the nodes drop what they hold back, if the epoch has changed.
+    fn notice_epoch(&mut self) {
         let epoch = self.stage.epoch();
         if epoch != self.epoch {
             self.epoch = epoch;
             self.nodes.iter_mut().for_each(|node| node.inner.node.flush());
         }
+    }
+
+    /// Does what the session has said.
+    fn take_word(&mut self) {
+        self.notice_epoch();
         while let Some(change) = self.controls.next_change() {
             let taken = self.nodes[change.node].inner.node.set_params(&change.params);
             // Who asked may be gone.
@@ -191,6 +202,11 @@ impl Running {
         self.stage.bell.wait(ready, None);
     }
 
+    /// The node that is being called.
+    pub(super) fn in_call(&self) -> Option<NodeId> {
+        self.called.map(|place| self.nodes[place].inner.id.clone())
+    }
+
     fn stopped_error(&self) -> StageError {
         StageError::Stopped { stage: self.name.clone() }
     }
@@ -208,6 +224,10 @@ impl Running {
             Err(ReceiveError::ChannelClosed) => return Err(self.stopped_error()),
             Err(source) => return Err(StageError::Receive { stage: self.name.clone(), source }),
         };
+        let count = reading.input.subscriber.missed();
+        if count > 0 {
+            return Err(StageError::Lost { stage: self.name.clone(), count });
+        }
         match data.header().kind {
             MessageKind::Data => {}
             MessageKind::EndOfStream => {
@@ -261,10 +281,13 @@ impl Running {
     }
 
     fn produce(&mut self, place: usize) -> Result<Produced, StageError> {
-        let epoch = self.stage.epoch();
+        self.notice_epoch();
+        let epoch = self.epoch;
         let node = &mut self.nodes[place];
         let began = Instant::now();
+        self.called = Some(place);
         let produced = node.inner.node.produce(&mut node.output);
+        self.called = None;
         let mut meter = self.controls.meter(place);
         meter.counts.items_in += 1;
         meter.record(began.elapsed());
@@ -276,9 +299,11 @@ impl Running {
 
     fn process(&mut self, inlet: usize, data: RuntimeData) -> Result<(), StageError> {
         let place = self.inlets[inlet].node;
+        // Before any item of the new epoch, by whatever way that comes.
+        self.notice_epoch();
         let (epoch, sequence) = (data.header().epoch, data.header().sequence);
         let mut meter = self.controls.meter(place);
-        if epoch < self.stage.epoch() {
+        if epoch < self.epoch {
             meter.counts.flushed += 1;
             return Ok(());
         }
@@ -330,7 +355,9 @@ impl Running {
             watchdog.begin(item);
         }
         let began = Instant::now();
+        self.called = Some(*place);
         let processed = node.inner.node.process_from(site, data, &mut node.output);
+        self.called = None;
         let took = began.elapsed();
         if let Some(watchdog) = &node.watchdog {
             watchdog.end();
@@ -415,25 +442,31 @@ impl Running {
     }
 
     fn publish(&self, channel: usize, data: &RuntimeData) -> Result<(), StageError> {
-        let publication = &self.stage.publications[channel];
-        publication.publisher.publish(data).map_err(|source| match source {
-            PublishError::ChannelClosed => self.stopped_error(),
-            source => {
-                let node = publication.node.map(|place| self.nodes[place].inner.id.to_string());
-                StageError::Publish { node: node.unwrap_or_else(|| "input".to_owned()), source }
-            }
-        })
+        let published = self.stage.publications[channel].publisher.publish(data);
+        published.map_err(|source| self.not_published(channel, source))
+    }
+
+    fn not_published(&self, channel: usize, source: PublishError) -> StageError {
+        if matches!(source, PublishError::ChannelClosed) {
+            return self.stopped_error();
+        }
+        let node = self.stage.publications[channel].node;
+        let node = node.map(|place| self.nodes[place].inner.id.to_string());
+        StageError::Publish { node: node.unwrap_or_else(|| "input".to_owned()), source }
     }
 
     fn finish(&mut self) -> Result<StageEvent, StageError> {
         for place in 0..self.nodes.len() {
             let node = &mut self.nodes[place];
+            self.called = Some(place);
             let finished = node.inner.node.finish(&mut node.output);
+            self.called = None;
             finished.map_err(|source| node.error("finish", source))?;
             self.forward(place, self.stage.epoch())?;
         }
         for channel in 0..self.stage.publications.len() {
-            self.publish(channel, &RuntimeData::end_of_stream())?;
+            let ended = end_stream(&self.stage.publications[channel].publisher);
+            ended.map_err(|source| self.not_published(channel, source))?;
         }
         let mut calls = Vec::new();
         for node in &self.nodes {
@@ -469,10 +502,21 @@ impl Running {
 }
 
 impl Running {
-    /// Waits until the stage is stopped, if what it has sent may be wanted again.
-    pub(super) fn keep_what_was_sent(&self) {
-        if self.stage.publications.iter().any(|publication| publication.kept) {
-            self.stage.bell.wait(|| self.controls.is_stopped(), None);
+    /// Waits until the stage is stopped, if what it has sent may be wanted again, or if who sends to it
+    /// may be started again.
+    pub(super) fn keep_ports(&mut self) {
+        self.controls.refuse_changes();
+        let sends = self.stage.publications.iter().any(|publication| publication.kept);
+        self.readings.retain(|reading| reading.input.kept);
+        if !sends && self.readings.is_empty() {
+            return;
+        }
+        while !self.controls.is_stopped() {
+            let comes = |reading: &Reading| reading.input.subscriber.is_ready();
+            let ready = || self.controls.is_stopped() || self.readings.iter().any(comes);
+            self.stage.bell.wait(ready, None);
+            // What still comes has come before.
+            self.readings.retain_mut(|reading| reading.input.subscriber.try_recv().is_ok());
         }
     }
 }

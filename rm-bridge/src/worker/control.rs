@@ -74,6 +74,11 @@ impl Controls {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// Learns of a newer epoch.
+    pub(crate) fn raise_epoch(&self, epoch: u32) {
+        self.epoch.fetch_max(epoch, Ordering::AcqRel);
+    }
+
     /// The next change of parameters.
     pub(crate) fn next_params(&self) -> Option<ParamsChange> {
         if !self.has_params.load(Ordering::Acquire) {
@@ -93,7 +98,7 @@ impl Controls {
     fn take(&self, request: WorkerRequest, answer: Responder<WorkerEvent>) {
         let event = match request {
             WorkerRequest::Flush { epoch } => {
-                self.epoch.fetch_max(epoch, Ordering::AcqRel);
+                self.raise_epoch(epoch);
                 WorkerEvent::Done
             }
             WorkerRequest::SetParams { params } => {

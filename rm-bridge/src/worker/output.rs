@@ -72,8 +72,13 @@ impl WorkerRuntime {
         let Some((origin, epoch)) = self.made() else { return Ok(()) };
         let data = data.with_origin(origin).with_epoch(epoch);
         self.waiting(|runtime| {
-            let takers = runtime.outputs.iter().filter(|output| output.port.as_deref() == port);
-            takers.into_iter().try_for_each(|output| output.publisher.publish(&data))
+            let takers = || runtime.outputs.iter().filter(|output| output.port.as_deref() == port);
+            if takers().nth(1).is_some() {
+                // Before any is sent: what one of them cannot carry is to reach none.
+                let len = data.payload().len();
+                takers().try_for_each(|output| output.publisher.loan_uninit(len).map(drop))?;
+            }
+            takers().try_for_each(|output| output.publisher.publish(&data))
         })?;
         self.sent();
         Ok(())
@@ -90,8 +95,16 @@ impl WorkerRuntime {
     /// Waiting for room is not the node's time.
     fn waiting<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
         self.watch(None);
+        let in_work = self.work.as_ref().filter(|work| work.tries > 0);
+        let note = |is_waiting| {
+            if let Some(work) = in_work {
+                self.note_work(work.index, work.place, is_waiting);
+            }
+        };
+        note(true);
         let result = call(self);
-        self.watch(self.work.as_ref().filter(|work| work.tries > 0).map(|work| work.index));
+        note(false);
+        self.watch(in_work.map(|work| work.index));
         result
     }
 

@@ -48,19 +48,10 @@ impl Driver {
         let deadline = Instant::now() + PATIENCE;
         let mut ended: HashSet<Consumer> = HashSet::from([plan.place_of(failed)]);
         let mut look = tokio::time::interval(LOOK);
+        // A worker that has just taken an item shows neither the item nor that it works: who has nothing
+        // left at two looks has nothing left.
+        let mut idle: HashSet<Consumer> = HashSet::new();
         loop {
-            let ready: Vec<Consumer> = left
-                .iter()
-                .copied()
-                .filter(|part| !ended.contains(part) && self.has_nothing_left(*part, &ended))
-                .collect();
-            for part in ready {
-                self.let_go(part);
-                ended.insert(part);
-            }
-            if left.iter().all(|part| ended.contains(part)) && self.are_outputs_taken(&ended) {
-                return;
-            }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(deadline) => return,
@@ -69,8 +60,20 @@ impl Driver {
                         // What else fails now is an effect, or too late.
                         let _ = self.take(notice);
                     }
+                    continue;
                 }
                 _ = look.tick() => {}
+            }
+            let open = left.iter().copied().filter(|part| !ended.contains(part));
+            let now: HashSet<_> =
+                open.filter(|part| self.has_nothing_left(*part, &ended)).collect();
+            for part in now.intersection(&idle) {
+                self.let_go(*part);
+                ended.insert(*part);
+            }
+            idle = now;
+            if left.iter().all(|part| ended.contains(part)) && self.are_outputs_taken(&ended) {
+                return;
             }
         }
     }
@@ -96,9 +99,14 @@ impl Driver {
                 Consumer::Worker(worker) => {
                     let state = &self.workers[worker];
                     let process = state.handle.as_ref().map(rm_bridge::Worker::process);
-                    process.is_none_or(|process| {
-                        process.status() != rm_bridge::ProcessStatus::Processing
-                    })
+                    let works = process.is_some_and(|process| {
+                        process.status() == rm_bridge::ProcessStatus::Processing
+                    });
+                    // What it has sent goes with its process.
+                    let made = plan.channels.iter().enumerate().filter(|(_, channel)| {
+                        channel.producer == Producer::Node(plan.workers[worker])
+                    });
+                    !works && made.into_iter().all(|(number, _)| self.is_empty(number))
                 }
                 Consumer::Stage(stage) => {
                     !matches!(self.stages[stage], StageState::Ready | StageState::Loading)

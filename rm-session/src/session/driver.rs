@@ -157,10 +157,11 @@ impl Driver {
         &mut self,
         orders: &mut mpsc::UnboundedReceiver<Order>,
     ) -> Result<(), SessionError> {
-        let cancel = self.shared.cancel.clone();
+        let (cancel, abandoned) = (self.shared.cancel.clone(), self.shared.abandoned.clone());
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(SessionError::Cancelled),
+            () = abandoned.cancelled() => Err(SessionError::Cancelled),
             ended = self.follow_orders(orders) => ended,
         }
     }
@@ -449,8 +450,10 @@ impl Driver {
         for worker in workers {
             stopping.spawn(async move { worker.stop(grace).await });
         }
-        stopping.join_all().await;
-        self.executor.finished().await;
+        // Not all at once, which would panic where the tokio runtime is being dropped.
+        while stopping.join_next().await.is_some() {}
+        // The caller may keep handles on them.
+        self.executor.idle().await;
         let patience = Instant::now() + THREAD_PATIENCE;
         for handle in self.handles {
             let patience = patience.saturating_duration_since(Instant::now());

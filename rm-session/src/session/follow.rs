@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::driver::Notice;
 
 /// How long its last words are waited for after its end.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const LAST_WORDS: Duration = Duration::from_millis(400);
 /// How long a worker that has closed its control channel may go on living.
 const SILENCE: Duration = Duration::from_secs(2);
 

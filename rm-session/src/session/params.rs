@@ -27,6 +27,7 @@ impl Session {
         let Value::Object(changes) = &params else {
             return Err(ParamsError::NotAnObject { node: id, found: params.to_string() });
         };
+        let _changing = self.shared.changing.lock().await;
         match self.shared.plan.place_of(place) {
             Consumer::Worker(worker) => self.set_worker_params(&id, worker, &params).await?,
             Consumer::Stage(stage) => self.set_native_params(&id, place, stage, &params).await?,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rm_bridge::{
     ExecutorType, ExitReason, ExitStatus, FailureReport, Incoming, InputReport, ItemPlace,
-    NodeReport, Restart, Restarts, Worker, WorkerError, WorkerEvent, WorkerFailure,
+    NodeReport, Restart, Restarts, WorkCode, Worker, WorkerError, WorkerEvent, WorkerFailure,
 };
 use rm_core::{RuntimeData, WireHeader};
 use zerocopy::FromBytes;
@@ -42,6 +42,8 @@ pub(super) struct WorkerState {
     /// Its node's last words, or that it took too long.
     failure: Option<WorkerFailure>,
     timed_out: Option<(u64, Duration)>,
+    /// The item that was in work at its last end.
+    resume: Option<ItemPlace>,
     /// How often an item has ended it.
     kills: HashMap<ItemPlace, u32>,
 }
@@ -67,6 +69,7 @@ impl WorkerState {
                 started: Instant::now(),
                 failure: None,
                 timed_out: None,
+                resume: None,
                 kills: HashMap::new(),
             })
         };
@@ -90,10 +93,19 @@ impl Driver {
         let params = lock(&shared.params)[shared.plan.workers[index]].to_string();
         let epoch = shared.epoch.load(Ordering::Acquire);
         let set_aside = state.set_aside();
-        let step = state.last.clone();
+        let (step, resume) = (state.last.clone(), state.resume);
         let timeout = self.init_timeout();
         let mut spec = wiring::worker(&shared, index, timeout);
         (spec.config.params, spec.config.epoch, spec.config.set_aside) = (params, epoch, set_aside);
+        // Only what was not acknowledged comes again.
+        spec.config.resume = resume.filter(|place| {
+            let input = spec.config.inputs.get(usize::from(place.input));
+            let plane = shared.plane();
+            let position = input
+                .zip(plane.as_ref())
+                .and_then(|(input, plane)| plane.named(&input.channel)?.seat_position(input.seat?));
+            position.is_some_and(|position| position <= place.sequence)
+        });
         self.tell_step(step);
         let (executor, notices) = (self.executor.clone(), self.sender.clone());
         self.followers.spawn(follow(index, executor, spec, notices));
@@ -169,6 +181,15 @@ impl Driver {
                 if is_final {
                     return Err(self.failure_of(index));
                 }
+                // It has said its last word; one that does not end would hold everything up.
+                let grace = self.shared.runtime.config().cleanup_grace_period;
+                if let Some(worker) = &self.workers[index].handle {
+                    worker.process().start_terminate(grace);
+                }
+            }
+            WorkerEvent::Lost { from, count } => {
+                let InitProgress { node, node_type, .. } = state.last.clone();
+                return Err(SessionError::ItemsLost { node, node_type, from, count });
             }
             WorkerEvent::TimedOut { item, timeout } => state.timed_out = Some((item, timeout)),
             WorkerEvent::Skipped(failure) => {
@@ -197,7 +218,7 @@ impl Driver {
         let sequence = place.sequence;
         tracing::error!(%node, sequence, "an item has ended its node twice and is set aside");
         if let Some(data) = data {
-            self.shared.tell(SessionEvent::DeadLetter(DeadLetter { node, sequence, from, data }));
+            self.shared.note_dead_letter(DeadLetter { node, sequence, from, data });
         }
     }
 
@@ -214,9 +235,14 @@ impl Driver {
             return Ok(());
         }
         let report = worker.failure_report();
+        state.resume = None;
         if let Some(item) = &report.end.item {
-            let place = ItemPlace::from_code(item.place);
-            *state.kills.entry(place).or_default() += 1;
+            let WorkCode { place, is_waiting } = WorkCode::decode(item.place);
+            state.resume = Some(place);
+            // One that only waits is not killed by its item.
+            if !is_waiting {
+                *state.kills.entry(place).or_default() += 1;
+            }
         }
         let uptime = state.started.elapsed();
         let error = self.error_of(index, &report);

@@ -3,5 +3,16 @@
 //! The workers here are `examples/rust_worker.rs`, on the same runtime as Python's: the interpreter
 //! that the sessions are given is a script that starts it.
 
+mod crash;
+mod direct;
+mod flush;
+mod limits;
+mod many;
 mod native;
+mod order;
+mod policies;
+mod restart;
+mod support;
+mod surface;
+mod test_node;
 mod workers;

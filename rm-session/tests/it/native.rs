@@ -186,7 +186,7 @@ async fn a_panicking_node_ends_the_session_with_what_it_said() {
         "nodes": [{"id": "numbers", "node_type": "Count", "params": {"panic_at": 0}}]});
     let (report, _) = run_native(manifest, &[]).await;
     let error = report.unwrap_err().to_string();
-    assert_eq!(error, "stage stage 0 panicked: counted too far");
+    assert_eq!(error, "node numbers panicked: counted too far");
 }
 
 #[tokio::test]

@@ -1,26 +1,12 @@
 //! Pipelines with worker processes, and what happens when one of those fails.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rm_session::{CancelToken, RunReport, RuntimeConfig, SessionError};
 use serde_json::{Value, json};
 
 use crate::native::run;
-
-/// A script that stands where the interpreter stands: it runs `examples/rust_worker.rs`.
-fn interpreter(folder: &Path) -> PathBuf {
-    let script = folder.join("python");
-    let binary = std::env::current_exe().expect("a test binary");
-    let profile = binary.parent().and_then(Path::parent).expect("target/PROFILE/deps/it");
-    let worker = profile.join("examples/rust_worker");
-    assert!(worker.exists(), "`cargo test` without --test builds {}", worker.display());
-    let text = format!("#!/bin/sh\nexec '{}'\n", worker.display());
-    std::fs::write(&script, text).expect("a script");
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).expect("a script");
-    script
-}
+use crate::support::{files_of, interpreter};
 
 struct Ran {
     result: Result<RunReport, SessionError>,
@@ -182,15 +168,6 @@ async fn a_failure_is_seen_while_another_branch_never_stops_giving() {
         matches!(&error, SessionError::Crashed { node, .. } if node.as_str() == "dies"),
         "{error}"
     );
-}
-
-/// Files of a session in shared memory.
-fn files_of(session: &str) -> Vec<String> {
-    let folders = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    let folders: Vec<_> = folders.map(|entry| entry.path()).collect();
-    let inner = folders.iter().filter_map(|path| std::fs::read_dir(path).ok()).flatten().flatten();
-    let all = folders.iter().cloned().chain(inner.map(|entry| entry.path()));
-    all.map(|path| path.display().to_string()).filter(|path| path.contains(session)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

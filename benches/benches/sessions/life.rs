@@ -1,0 +1,207 @@
+//! The start and the end of sessions, the first item, and the memory that a session takes of its parent.
+//!
+//! Main function: [`life`].
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use benches::child::FLAG;
+use benches::nodes::blank;
+use benches::{Times, median, promise};
+use rm_session::Session;
+
+use crate::bed::{Bed, On, chain};
+use crate::memory::status;
+use crate::peers::SPEAK;
+
+const COUNTS: [usize; 3] = [1, 2, 4];
+const ROUNDS: usize = 7;
+/// Sessions at once, for their memory.
+const SESSIONS: usize = 20;
+const ITEM: usize = 3_840;
+/// Promises: milliseconds a node beyond its interpreter, until the first item, until all is gone; MB.
+const START_MS: f64 = 150.0;
+const FIRST_MS: f64 = 50.0;
+const GONE_MS: f64 = 5_000.0;
+const MEMORY_MB: f64 = 50.0;
+
+/// Measures and prints everything.
+pub fn life(beds: &[Bed]) -> Result<()> {
+    let mut verdicts = Vec::new();
+    println!("start and end of a session of so many workers, {ROUNDS} rounds, ms: median (p99)\n");
+    println!(
+        "{:<22} {:>18} {:>18} {:>14} {:>18} {:>18}",
+        "", "created, ready", "processes alone", "beyond, a node", "first item", "ended, all gone"
+    );
+    for bed in beds {
+        for count in COUNTS {
+            starts(bed, count, &mut verdicts)?;
+        }
+    }
+    println!(
+        "\nmemory of the parent: {SESSIONS} sessions of native -> worker -> native at once, thrice\n"
+    );
+    println!(
+        "{:<22} {:>14} {:>14} {:>12} {:>14} {:>16}",
+        "", "KiB a session", "of it private", "threads", "descriptors", "left after, KiB"
+    );
+    for bed in beds.iter().filter(|bed| !bed.is_python()) {
+        memory(bed, &mut verdicts)?;
+    }
+    println!();
+    verdicts.iter().for_each(|(met, text)| promise(*met, text));
+    Ok(())
+}
+
+type Verdicts = Vec<(bool, String)>;
+
+fn starts(bed: &Bed, count: usize, verdicts: &mut Verdicts) -> Result<()> {
+    let manifest = chain((0..count).map(|_| bed.forward(On::Worker)));
+    let [mut ready, mut alone, mut first, mut gone] =
+        [Times::new()?, Times::new()?, Times::new()?, Times::new()?];
+    let mut beyond = Vec::new();
+    for _ in 0..ROUNDS {
+        let peer = processes(bed, count)?;
+        let began = Instant::now();
+        let session = bed.start(&manifest)?;
+        let started = began.elapsed();
+        first.add(first_item(bed, &session)?)?;
+        let pids: Vec<u32> =
+            session.processes().iter().map(rm_bridge::NodeProcess::process_id).collect();
+        ensure!(pids.len() == count, "{} processes of {count}", pids.len());
+        gone.add(end(bed, session)?)?;
+        let left = pids.iter().find(|pid| Path::new("/proc").join(pid.to_string()).exists());
+        ensure!(left.is_none(), "process {left:?} is left");
+        beyond.push((started.as_secs_f64() - peer.as_secs_f64()) * 1e3 / count as f64);
+        ready.add(started)?;
+        alone.add(peer)?;
+    }
+    let beyond = median(beyond);
+    let name = format!("{count} x {}", bed.name);
+    println!(
+        "{name:<22} {:>18} {:>18} {beyond:>14.1} {:>18} {:>18}",
+        ms(&ready),
+        ms(&alone),
+        ms(&first),
+        ms(&gone)
+    );
+    let text = format!("{name}: {beyond:.1} ms a node beyond its process; promised {START_MS}");
+    verdicts.push((beyond <= START_MS, text));
+    let (first, gone) = (first.p99_us() / 1e3, gone.p99_us() / 1e3);
+    let text = format!("{name}: first item {first:.1} ms after ready; promised {FIRST_MS}");
+    verdicts.push((first <= FIRST_MS, text));
+    let text = format!("{name}: all gone after {gone:.0} ms; promised {GONE_MS}");
+    verdicts.push((gone <= GONE_MS, text));
+    Ok(())
+}
+
+fn ms(times: &Times) -> String {
+    format!("{:.1} ({:.1})", times.median_us() / 1e3, times.p99_us() / 1e3)
+}
+
+/// How long as many processes take at once, without a session, until they have what a node's process
+/// has: the interpreter with its imports, or the program itself.
+fn processes(bed: &Bed, count: usize) -> Result<Duration> {
+    let mut command = if bed.is_python() {
+        let imports = "import remotemedia_runtime.worker, remotemedia, bench_nodes; print('ready')";
+        let mut python = Command::new(bed.interpreter());
+        python.args(["-u", "-X", "faulthandler", "-c", imports]);
+        python
+    } else {
+        let mut own = Command::new(std::env::current_exe()?);
+        own.args([FLAG, SPEAK]);
+        own
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let began = Instant::now();
+    let children = (0..count).map(|_| command.spawn()).collect::<Result<Vec<_>, _>>();
+    let mut children = children.context("a process without a session")?;
+    let hear = |child: &mut Child| -> Result<bool> {
+        let stdout = child.stdout.as_mut().context("a pipe")?;
+        Ok(BufReader::new(stdout).read_line(&mut String::new())? > 0)
+    };
+    let heard = children.iter_mut().map(hear).collect::<Result<Vec<_>>>();
+    let took = began.elapsed();
+    for child in &mut children {
+        // It has said what it had to say.
+        let _ = child.kill();
+        child.wait()?;
+    }
+    ensure!(heard?.into_iter().all(|heard| heard), "a process ended before it was ready");
+    Ok(took)
+}
+
+fn first_item(bed: &Bed, session: &Session) -> Result<Duration> {
+    let item = blank(ITEM)?;
+    let began = Instant::now();
+    bed.run(async {
+        session.send("n0", item).await?;
+        session.recv().await?.context("the session has ended too early")?;
+        anyhow::Ok(())
+    })?;
+    Ok(began.elapsed())
+}
+
+/// Ends a session in order, and waits until nothing of it is left.
+fn end(bed: &Bed, session: Session) -> Result<Duration> {
+    let began = Instant::now();
+    session.finish();
+    bed.run(async {
+        ensure!(session.recv().await?.is_none(), "more came out than went in");
+        session.close().await;
+        anyhow::Ok(())
+    })?;
+    Ok(began.elapsed())
+}
+
+fn memory(bed: &Bed, verdicts: &mut Verdicts) -> Result<()> {
+    let manifest = chain([On::Native, On::Worker, On::Native].map(|on| bed.forward(on)));
+    let one = || -> Result<Session> {
+        let session = bed.start(&manifest)?;
+        first_item(bed, &session)?;
+        Ok(session)
+    };
+    // What the first one leaves is the runtime's.
+    end(bed, one()?)?;
+    for turn in ["first time", "second time", "third time"] {
+        let before = Figures::now()?;
+        let sessions = (0..SESSIONS).map(|_| one()).collect::<Result<Vec<_>>>()?;
+        let with = Figures::now()?;
+        sessions.into_iter().try_for_each(|session| end(bed, session).map(drop))?;
+        let left = Figures::now()?.rss - before.rss;
+        let each = |field: fn(&Figures) -> f64| (field(&with) - field(&before)) / SESSIONS as f64;
+        let kib = each(|figures| figures.rss);
+        println!(
+            "{turn:<22} {kib:>14.0} {:>14.0} {:>12.1} {:>14.1} {left:>16.0}",
+            each(|figures| figures.private),
+            each(|figures| figures.threads),
+            each(|figures| figures.descriptors),
+        );
+        let mb = kib * 1_024.0 / 1e6;
+        let text = format!("{turn}: {mb:.2} MB of the parent a session; promised {MEMORY_MB}");
+        verdicts.push((mb <= MEMORY_MB, text));
+    }
+    Ok(())
+}
+
+/// What this process has at one moment; memory in KiB.
+struct Figures {
+    rss: f64,
+    private: f64,
+    threads: f64,
+    descriptors: f64,
+}
+
+impl Figures {
+    fn now() -> Result<Self> {
+        Ok(Self {
+            rss: status("VmRSS")? as f64,
+            private: status("RssAnon")? as f64,
+            threads: status("Threads")? as f64,
+            descriptors: std::fs::read_dir("/proc/self/fd")?.count() as f64,
+        })
+    }
+}
