@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use rm_bridge::{Next, WorkerRuntime, WorkerRuntimeError};
 use rm_core::{
     DataHeader, DataMetadata, DataType, Node, NodeError, NodeMetadata, NodeRegistry, Output,
-    RuntimeData,
+    RuntimeData, TensorType,
 };
 use rm_ipc::monotonic_ns;
 use serde_json::Value;
@@ -22,12 +22,17 @@ use crate::child::FLAG;
 /// The role of a child that is a worker.
 pub const WORKER: &str = "worker";
 
-/// A payload of `len` bytes without stamps, at least 8.
+/// An item of `len` bytes without stamps, at least 8. All of it has been written, so that whoever reads
+/// it finds it in memory.
 ///
 /// # Errors
 /// If it is larger than a message can be.
 pub fn blank(len: usize) -> Result<RuntimeData> {
-    Ok(RuntimeData::tensor(vec![0_u8; len], vec![len], rm_core::TensorType::U8)?)
+    let mut payload = vec![1_u8; len];
+    if let Some(count) = payload.first_chunk_mut::<8>() {
+        *count = [0; 8];
+    }
+    Ok(RuntimeData::tensor(payload, vec![len], TensorType::U8)?)
 }
 
 /// Adds a time to those that a payload carries, if it has room for it.

@@ -18,6 +18,7 @@ struct Readme;
 mod bridge;
 mod data_plane;
 mod executor;
+mod item_span;
 mod metrics;
 mod multiprocess;
 mod native;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use rm_core::{Node, NodeId, RuntimeData};
+use rm_core::{Node, NodeId, RuntimeData, SessionId};
 use rm_ipc::{Doorbell, Publisher, Ringer, Subscriber};
 use tokio::sync::mpsc;
 
@@ -17,6 +17,8 @@ use crate::policy::ItemPolicy;
 pub struct StageNode {
     /// Its id.
     pub id: NodeId,
+    /// Its type, for traces.
+    pub node_type: String,
     /// The node itself.
     pub node: Box<dyn Node>,
     /// Whether it is asked for items instead of being given them.
@@ -140,6 +142,8 @@ impl Drop for FeedSender {
 pub struct Stage {
     /// A name for the thread and for messages.
     pub name: String,
+    /// The session that it belongs to, for traces.
+    pub session: Option<SessionId>,
     /// The nodes, each after those whose items it gets.
     pub nodes: Vec<StageNode>,
     /// The ways by which items come to them.

@@ -7,19 +7,19 @@
 
 mod control;
 mod error;
+mod items;
 mod output;
 mod watchdog;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rm_core::{ChannelId, MessageKind, NodeId, RuntimeData, SessionId, WireHeader};
+use rm_core::{ChannelId, MessageKind, NodeId, RuntimeData, SessionId};
 use rm_ipc::{
     ChannelError, Doorbell, Namespace, Publisher, ReceiveError, SharedMemoryChannel, Subscriber,
 };
 use rm_process::WorkPage;
 use rm_process::child::{self, ChildHandle, Responder, blocking};
-use zerocopy::IntoBytes;
 
 pub use self::control::ParamsChange;
 pub(crate) use self::control::lock;
@@ -28,10 +28,9 @@ pub use self::error::WorkerRuntimeError;
 pub(crate) use self::watchdog::Watchdog;
 use crate::data_plane::end_stream;
 use crate::metrics::InputReport;
-use crate::policy::{Admission, ItemGuard, Verdict};
+use crate::policy::{Admission, ItemGuard};
 use crate::protocol::{
-    FailedIn, ItemFailure, ItemPlace, WorkCode, WorkerConfig, WorkerEvent, WorkerFailure,
-    WorkerRequest,
+    FailedIn, ItemPlace, WorkCode, WorkerConfig, WorkerEvent, WorkerFailure, WorkerRequest,
 };
 use crate::repeats::Repeats;
 
@@ -147,6 +146,7 @@ pub struct WorkerRuntime {
     again: Option<(RuntimeData, usize)>,
     outputs: Vec<Output>,
     work: Option<Work>,
+    span: crate::item_span::ItemSpan,
     /// The epoch of which the node knows.
     epoch: u32,
     // Dropped last: everything above lives in it.
@@ -213,6 +213,7 @@ impl WorkerRuntime {
             again: None,
             outputs,
             work: None,
+            span: Default::default(),
             _namespace: namespace,
         })
     }
@@ -233,7 +234,9 @@ impl WorkerRuntime {
     /// [`WorkerRuntimeError::Control`] if the session is gone.
     pub fn ready(&self) -> Result<(), WorkerRuntimeError> {
         lock(&self.controls.meter).start();
-        Ok(self.own.ready()?)
+        self.own.ready()?;
+        // On its way before the first item, which may end the process.
+        Ok(self.own.block_on(self.own.flushed())?)
     }
 
     /// Waits for the next thing to do.
@@ -371,13 +374,12 @@ impl WorkerRuntime {
         let index = counts.items_in;
         counts.items_in += 1;
         drop(meter);
-        let (correlation_id, timestamp) = (header.correlation_id, header.timestamp);
         self.work = Some(Work {
             place,
             index,
             epoch,
-            correlation_id,
-            timestamp,
+            correlation_id: header.correlation_id,
+            timestamp: header.timestamp,
             tries: 0,
             made: 0,
             sent: 0,
@@ -399,7 +401,7 @@ impl WorkerRuntime {
             self.skip(failure)?;
             return Ok(None);
         }
-        Ok(Some(data))
+        Ok(Some(self.begin_span(data)))
     }
 
     /// Notes that the node is given an item, and tells it to whom it may concern.
@@ -440,125 +442,6 @@ impl WorkerRuntime {
 
     fn work(&self) -> &Work {
         self.work.as_ref().expect("an item is in work")
-    }
-
-    /// Says that the node is done with the item in work, and that everything it made of it is sent.
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    pub fn done(&mut self) -> Result<(), WorkerRuntimeError> {
-        self.guard.succeeded();
-        self.close_item(None)
-    }
-
-    /// Says that the node has failed on the item in work, and learns what to do. `transient` says that
-    /// the same work may succeed later. Waits before a retry.
-    ///
-    /// # Errors
-    /// [`WorkerRuntimeError::Control`] if the session is gone.
-    pub fn failed(
-        &mut self,
-        failure: &WorkerFailure,
-        transient: bool,
-    ) -> Result<Decision, WorkerRuntimeError> {
-        self.watch(None);
-        lock(&self.controls.meter).counts.errors += 1;
-        let verdict = self.guard.failed(transient, Instant::now());
-        if let Verdict::Retry { delay, .. } = verdict {
-            let deadline = Instant::now().checked_add(delay);
-            let controls = &self.controls;
-            let stale = self.work().epoch;
-            self.note_work(self.work().index, self.work().place, true);
-            let is_over = || controls.is_over() || controls.epoch() > stale;
-            if self.bell.wait(is_over, deadline) {
-                // Nobody wants the item any more.
-                lock(&self.controls.meter).counts.flushed += 1;
-                self.close_item(None)?;
-                return Ok(Decision::Next);
-            }
-            lock(&self.controls.meter).counts.retries += 1;
-            let work = self.work.as_mut().expect("an item is in work");
-            work.made = work.base;
-            self.begin_try();
-            return Ok(Decision::Retry);
-        }
-        if self.config.replies {
-            self.close_item(Some(failure))?;
-            return Ok(Decision::Next);
-        }
-        if verdict == Verdict::Fail {
-            return Ok(Decision::Fail);
-        }
-        self.skip(failure.clone())?;
-        Ok(Decision::Next)
-    }
-
-    /// Leaves the item in work out, and reports it.
-    fn skip(&mut self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
-        lock(&self.controls.meter).counts.skipped += 1;
-        if self.config.replies {
-            return self.close_item(Some(&failure));
-        }
-        let work = self.work();
-        let (item, sequence, tries) = (work.index, work.place.sequence, work.tries);
-        let node = self.config.node_id.clone();
-        self.tell(&WorkerEvent::Skipped(ItemFailure { node, item, sequence, tries, failure }))?;
-        self.close_item(None)
-    }
-
-    fn set_aside(
-        &mut self,
-        place: ItemPlace,
-        item: u64,
-        data: &RuntimeData,
-    ) -> Result<(), WorkerRuntimeError> {
-        let header = WireHeader::encode(data.header())?.as_bytes().to_vec().into();
-        let payload = data.payload().to_vec().into();
-        lock(&self.controls.meter).counts.skipped += 1;
-        self.tell(&WorkerEvent::SetAside { place, item, header, payload })?;
-        self.close_item(None)
-    }
-
-    /// Ends the work on an item: everything that was made of it has been sent.
-    fn close_item(&mut self, failure: Option<&WorkerFailure>) -> Result<(), WorkerRuntimeError> {
-        if self.again.is_some() && failure.is_none() {
-            // It is for further ports.
-            self.watch(None);
-            return Ok(());
-        }
-        self.again = None;
-        if self.config.replies
-            && let Some(work) = &self.work
-        {
-            let (kind, end) = match failure {
-                None => (MessageKind::ItemEnd, RuntimeData::end_of_stream()),
-                Some(failure) => {
-                    let json = serde_json::to_string(failure).unwrap_or_default();
-                    let text = RuntimeData::error(json);
-                    (MessageKind::Error, text.unwrap_or_else(|_| RuntimeData::end_of_stream()))
-                }
-            };
-            let end = end.with_kind(kind).with_correlation(work.correlation_id);
-            // A later time would be the earliest that what is made of the next item can have.
-            let end = end.with_timestamp(work.timestamp);
-            for output in &self.outputs {
-                output.publisher.publish(&end)?;
-            }
-        }
-        self.watch(None);
-        self.page().end();
-        if let Some(work) = self.work.take() {
-            self.acknowledge(work.place);
-        }
-        Ok(())
-    }
-
-    /// Says that an item need not be given again.
-    fn acknowledge(&mut self, place: ItemPlace) {
-        let input = &mut self.inputs[usize::from(place.input)];
-        if input.seated {
-            input.subscriber.acknowledge_with(place.sequence, input.repeats.memo());
-        }
     }
 
     /// The session that this worker belongs to.

@@ -33,6 +33,7 @@ fn id(name: &str) -> NodeId {
 fn node(mark: &'static str) -> StageNode {
     StageNode {
         id: id(if mark.is_empty() { "same" } else { mark }),
+        node_type: "Mark".to_owned(),
         node: Box::new(Mark(mark)),
         source: false,
         policy: ItemPolicy::default(),
@@ -46,6 +47,7 @@ fn inlet(node: usize, from: Option<&str>) -> Inlet {
 fn stage(name: &str, bell: Arc<Doorbell>, output: Outlet) -> Stage {
     Stage {
         name: name.to_owned(),
+        session: None,
         nodes: Vec::new(),
         inlets: Vec::new(),
         calls: Vec::new(),

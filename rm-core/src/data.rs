@@ -14,6 +14,7 @@ use crate::header::{DataHeader, DataType, MessageKind, Origin};
 use crate::id::SessionId;
 use crate::metadata::{DataMetadata, MetadataError};
 use crate::tensor::{TensorElement, TensorType, TensorView};
+use crate::trace::TraceContext;
 use crate::video::{VideoFormat, VideoView};
 
 /// Why bytes cannot become an item, or an item cannot be seen as something.
@@ -322,6 +323,13 @@ impl RuntimeData {
     /// The same item, tied to a question or its answer; 0 for none.
     pub fn with_correlation(mut self, correlation_id: u64) -> Self {
         self.header.correlation_id = correlation_id;
+        self
+    }
+
+    /// The same item in a trace.
+    #[inline]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.header.trace = trace;
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use allocation_counter::measure;
 use rm_core::TraceContext;
 use rm_process::telemetry::metrics::{DirectionMetrics, FailureKind};
-use rm_process::telemetry::{self, CallInfo, CallKind};
+use rm_process::telemetry::{self, CallInfo, CallKind, ItemInfo};
 
 const CONTEXT: TraceContext = TraceContext { trace_id: [1; 16], span_id: [2; 8], flags: 1 };
 const CALL: CallInfo<'_> = CallInfo { kind: CallKind::Request, path: "analyse", peer_pid: 2 };
@@ -33,6 +33,13 @@ fn spans_that_nobody_wants_allocate_nothing() {
     });
     check_free("server_span", || {
         black_box(telemetry::server_span(black_box(CALL), 1, black_box(Some(CONTEXT))));
+    });
+    let item = ItemInfo { node: "asr", node_type: "Recogniser", session: "s", sequence: 1 };
+    check_free("item_span of no trace", || {
+        black_box(telemetry::item_span(black_box(item), black_box(TraceContext::default())));
+    });
+    check_free("item_span", || {
+        black_box(telemetry::item_span(black_box(item), black_box(CONTEXT)));
     });
     let nobody = tracing::Span::none();
     check_free("record_failure", || {

@@ -52,6 +52,8 @@ mod runtime;
 mod session;
 mod statistics;
 mod status;
+#[cfg(feature = "metrics")]
+mod telemetry;
 mod wiring;
 
 pub use config::{ConfigError, RuntimeConfig, SettingError, settings};
@@ -77,6 +79,8 @@ pub use runtime::{CancelToken, Runtime};
 pub use session::{Session, SessionSnapshot};
 pub use statistics::{NodeSummary, SessionStatistics};
 pub use status::{IllegalStatus, SessionStatus};
+#[cfg(feature = "prometheus")]
+pub use telemetry::PrometheusMetrics;
 
 /// The built-in media nodes.
 #[cfg(feature = "nodes")]

@@ -29,6 +29,8 @@ struct Table {
     sessions: Mutex<HashMap<SessionId, (u64, Weak<Life>)>>,
     processes: AtomicUsize,
     counter: AtomicU64,
+    #[cfg(feature = "metrics")]
+    ledger: crate::telemetry::Ledger,
 }
 
 impl std::fmt::Debug for Table {
@@ -65,6 +67,19 @@ impl Drop for Registered {
         if sessions.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
             sessions.remove(&self.id);
         }
+        #[cfg(feature = "metrics")]
+        self.table.ledger.close(self.number);
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Registered {
+    /// Notes what the session has done, before that can no longer be asked.
+    pub(crate) async fn note_end(&self, session: &crate::session::Shared, failed: bool) {
+        /// How long a worker is waited for that may be what has failed.
+        const PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+        let statistics = session.statistics(PATIENCE).await;
+        self.table.ledger.note_end(self.number, &statistics, failed);
     }
 }
 
@@ -111,6 +126,11 @@ impl Runtime {
         ids
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ledger(&self) -> &crate::telemetry::Ledger {
+        &self.table.ledger
+    }
+
     /// Puts aside the processes that a plan needs.
     pub(crate) fn admit(&self, plan: &Plan) -> Result<Places, SessionError> {
         let needed = plan.workers.len();
@@ -144,6 +164,8 @@ impl Runtime {
         }
         sessions.insert(id.clone(), (number, Arc::downgrade(life)));
         drop(sessions);
+        #[cfg(feature = "metrics")]
+        table.ledger.open(number, Arc::downgrade(&life.shared));
         Ok(Registered { table, id, number })
     }
 }

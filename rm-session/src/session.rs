@@ -178,6 +178,15 @@ impl Shared {
         lock(&self.feeds).take();
     }
 
+    /// The workers whose processes live, each with how often it was started again.
+    fn living(&self) -> Vec<(usize, u32, Worker)> {
+        let workers = lock(&self.workers);
+        let living = workers.iter().enumerate();
+        let living = living
+            .filter_map(|(index, worker)| Some((index, worker.restarts, worker.handle.clone()?)));
+        living.collect()
+    }
+
     fn node(&self, node: &str) -> Option<usize> {
         self.plan.nodes.iter().position(|planned| planned.id.as_str() == node)
     }
@@ -462,6 +471,8 @@ impl Session {
             self.shared.set_status(SessionStatus::Running);
         }
         let epoch = self.shared.epoch.load(Ordering::Acquire);
+        #[cfg(feature = "opentelemetry")]
+        let data = in_trace(data);
         Ok(data.with_session(self.shared.id.clone()).with_epoch(epoch).with_origin(None))
     }
 
@@ -528,9 +539,9 @@ impl Session {
         let epoch = self.shared.epoch.fetch_add(1, Ordering::AcqRel) + 1;
         self.shared.outputs.flush(epoch);
         lock(&self.shared.stages).iter().for_each(StageRemote::notice_epoch);
-        let workers = self.living();
+        let workers = self.shared.living();
         let mut told = tokio::task::JoinSet::new();
-        for (_, worker) in workers {
+        for (_, _, worker) in workers {
             told.spawn(async move { worker.flush(epoch).await });
         }
         while let Some(done) = told.join_next().await {
@@ -543,12 +554,6 @@ impl Session {
         // What came out meanwhile.
         self.shared.outputs.flush(epoch);
         Ok(())
-    }
-
-    fn living(&self) -> Vec<(usize, Worker)> {
-        let workers = lock(&self.shared.workers);
-        let living = workers.iter().enumerate();
-        living.filter_map(|(index, worker)| Some((index, worker.handle.clone()?))).collect()
     }
 
     /// What the nodes and connections have done, once the session has come to its end.
@@ -580,6 +585,15 @@ impl Session {
         let _ = self.shared.orders.send(Order::Close);
         let mut status = self.shared.status.subscribe();
         let _ = status.wait_for(SessionStatus::is_final).await;
+    }
+}
+
+/// An item that names no trace is of that of the code which sends it.
+#[cfg(feature = "opentelemetry")]
+fn in_trace(data: RuntimeData) -> RuntimeData {
+    match rm_process::telemetry::current() {
+        Some(context) if !data.header().trace.is_valid() => data.with_trace(context),
+        _ => data,
     }
 }
 

@@ -115,6 +115,7 @@ impl Maker<'_> {
     fn empty(&self, name: String) -> Result<Stage, SessionError> {
         Ok(Stage {
             name,
+            session: Some(self.session.clone()),
             nodes: Vec::new(),
             inlets: Vec::new(),
             calls: Vec::new(),
@@ -259,7 +260,8 @@ impl Maker<'_> {
             SessionError::Stage(StageError::Node { node, action, source })
         });
         let (id, source, policy) = (planned.id.clone(), metadata.source, planned.policy);
-        Ok(StageNode { id, node: made?, source, policy })
+        let node_type = planned.node_type.clone();
+        Ok(StageNode { id, node_type, node: made?, source, policy })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::wheel;
 pub struct Args {
     /// One topic; all of them if not given.
     name: Option<String>,
-    /// Further arguments for the benchmark.
+    /// Further arguments for the benchmark: of `sessions`, `bridges` and `calls` the parts to run.
     #[arg(last = true)]
     extra: Vec<String>,
 }

@@ -48,12 +48,12 @@ pub fn run() -> Result<()> {
     sections.run("format", format);
     sections.run("clippy", || {
         Cmd::from_line(
-            "cargo clippy --workspace --all-targets --features rm-ipc/tokio,rm-process/otlp,rm-process/kameo -- -D warnings",
+            "cargo clippy --workspace --all-targets --features rm-ipc/tokio,rm-process/otlp,rm-process/kameo,rm-session/prometheus,rm-session/opentelemetry -- -D warnings",
         )
         .run()
     });
     sections.run("documentation", || {
-        Cmd::from_line("cargo doc --workspace --no-deps --features rm-ipc/tokio,rm-process/otlp,rm-process/kameo")
+        Cmd::from_line("cargo doc --workspace --no-deps --features rm-ipc/tokio,rm-process/otlp,rm-process/kameo,rm-session/prometheus,rm-session/opentelemetry")
             .env("RUSTDOCFLAGS", "-D warnings")
             .run()
     });

@@ -73,7 +73,7 @@ fn rust(passed: &mut u64) -> Result<()> {
             "--workspace",
             "--no-fail-fast",
             "--features",
-            "rm-ipc/tokio,rm-process/otlp,rm-process/kameo",
+            "rm-ipc/tokio,rm-process/otlp,rm-process/kameo,rm-session/prometheus,rm-session/opentelemetry",
         ])
         .run_with_lines(|line| *passed += passed_by_cargo(line))
 }

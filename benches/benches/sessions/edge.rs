@@ -13,7 +13,7 @@ use rm_session::Session;
 use serde_json::json;
 
 use crate::bed::{Bed, chain};
-use crate::memory::{status, switches};
+use crate::process::{status, switches};
 
 const ITEMS: u64 = 10_000;
 const ROUNDS: usize = 9;

@@ -46,7 +46,7 @@ pub fn hops(beds: &[Bed]) -> Result<()> {
             }
             let wake = peers::one_way(8, ITEMS, every)?;
             let socket = peers::one_way(len, ITEMS, every)?;
-            let memcpy = peers::memcpy(len)?;
+            let memcpy = peers::memcpy(len, ITEMS, every)?;
             print!("\n{:<34}", format!("{name}, {load}"));
             columns.iter().for_each(|(kind, _)| print!(" {kind:>20}"));
             println!();
@@ -61,7 +61,7 @@ pub fn hops(beds: &[Bed]) -> Result<()> {
             let show = |[median, p99]: [f64; 2]| format!("{median:.1} ({p99:.1})");
             println!("{:<34} {:>20}", "peer: a byte over a socket", show(wake));
             println!("{:<34} {:>20}", "peer: the item over a socket", show(socket));
-            println!("{:<34} {memcpy:>20}", "limit: memcpy of it");
+            println!("{:<34} {memcpy:>20}", "limit: memcpy of it, as paced");
         }
     }
     Ok(())

@@ -7,9 +7,10 @@
 //!
 //! | part | what its rows are | beside it |
 //! |---|---|---|
-//! | `hops` | from the moment a node gives an item on until the next node is given it, one item under way, cores idle or each kept busy by a process of the same niceness. From a native node to a worker the item is written into shared memory, which is within the time; workers write into a loan before they give it on. "As reported" is the session's own figure for the same edge, from sending to reception | a byte, and the item, over a socket from process to process; memcpy of the item |
+//! | `hops` | from the moment a node gives an item on until the next node is given it, one item under way, cores idle or each kept busy by a process of the same niceness. From a native node to a worker the item is written into shared memory, which is within the time; workers write into a loan before they give it on. "As reported" is the session's own figure for the same edge, from sending to reception | a byte, and the item, over a socket from process to process; memcpy of the item; all at the same pace |
 //! | `edge` | context switches and CPU time of all threads of the parent while 10,000 items go from worker to worker, the growth of what it has mapped, and what the session's report says of the edge | as long with one item |
-//! | `life` | from `Session::create` until all nodes are ready; from then until the first item is out; from the end of the input until every process has gone and the session has ended; memory, threads and descriptors of the parent for each of 20 sessions | as many processes at once without a session, until their imports are done |
+//! | `life` | from `Session::create` until all nodes are ready; from then until the first item is out; from the end of the input until every process has gone and the session has ended; the same for a session that is closed while a worker is at an item | as many processes at once without a session, until their imports are done |
+//! | `memory` | memory, threads and descriptors of the parent for each of 20 sessions at once, and what stays when they have ended, three times: the first time the allocator takes from the system what it keeps | the promise |
 //! | `throughput` | items a second of 1, 2 and 4 sessions at once, from `send` to `recv` | an echo over one socket with as much under way as it holds |
 //! | `scaling` | items a second of one session of 1 to 16 native nodes in one stage, as many with a thread each, 1 to 8 workers | the same |
 //! | `parallel` | time an item of four Python nodes that compute 10 ms each | the same nodes one after another in one interpreter; the number of cores |
@@ -27,9 +28,9 @@ mod edge;
 mod flow;
 mod hops;
 mod life;
-mod memory;
 mod parallel;
 mod peers;
+mod process;
 mod recovery;
 
 use bed::Bed;
@@ -41,10 +42,11 @@ fn main() -> Result<()> {
     if let Some(role) = child::role()? {
         return play(&role);
     }
-    let parts: [Part; 8] = [
+    let parts: [Part; 9] = [
         ("hops", hops::hops),
         ("edge", edge::edge),
         ("life", life::life),
+        ("memory", life::memory),
         ("throughput", flow::throughput),
         ("scaling", flow::scaling),
         ("parallel", parallel::parallel),

@@ -74,14 +74,20 @@ pub fn take(len: usize) -> Result<()> {
     Ok(())
 }
 
-/// How long it takes to copy `len` bytes within one process, in microseconds: the least that a message
-/// costs which is written once.
-pub fn memcpy(len: usize) -> Result<Times> {
-    let (from, mut to) = (vec![1_u8; len], vec![0_u8; len]);
-    Times::measure(500, Duration::from_millis(500), || {
-        black_box(&mut to).copy_from_slice(black_box(&from));
-        Ok(())
-    })
+/// How long it takes to copy `items` items of `len` bytes within one process, each after a pause and into
+/// other memory than the last one: the least that an item costs which is written once.
+pub fn memcpy(len: usize, items: u32, every: Duration) -> Result<Times> {
+    let mut targets = vec![vec![0_u8; len]; 4];
+    let mut times = Times::new()?;
+    for number in 0..items as usize {
+        std::thread::sleep(every);
+        let from = vec![1_u8; len];
+        let target = &mut targets[number % 4];
+        let began = Instant::now();
+        black_box(target).copy_from_slice(black_box(&from));
+        times.add(began.elapsed())?;
+    }
+    Ok(times)
 }
 
 /// How many messages of `len` bytes go each second through a process that sends them back, over a bare

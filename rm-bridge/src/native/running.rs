@@ -2,11 +2,16 @@
 //!
 //! Main type: [`Running`].
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rm_core::{InputSite, MessageKind, NodeError, NodeId, Produced, RuntimeData};
+use rm_core::{
+    InputSite, MessageKind, NodeError, NodeId, Produced, RuntimeData, SessionId, TraceContext,
+};
 use rm_ipc::{Latencies, PublishError, ReceiveError};
 use tokio::sync::mpsc;
 
@@ -14,6 +19,7 @@ use super::controls::Controls;
 use super::{StageError, StageEvent};
 use crate::data_plane::end_stream;
 use crate::executor::ExecutorType;
+use crate::item_span::{ItemSpan, carry_on};
 use crate::metrics::{ConnectionReport, InputReport, NodeReport};
 use crate::outlet::{Outlet, Output};
 use crate::policy::{Admission, ItemGuard, Verdict};
@@ -50,6 +56,7 @@ struct Reading {
 
 pub(super) struct Running {
     name: String,
+    session: Option<SessionId>,
     nodes: Vec<RunningNode>,
     inlets: Vec<Inlet>,
     readings: Vec<Reading>,
@@ -106,12 +113,13 @@ impl Running {
             routes,
             output: rm_core::Output::default(),
         };
-        let Stage { name, nodes, inlets, subscriptions, .. } = stage;
+        let Stage { name, session, nodes, inlets, subscriptions, .. } = stage;
         let Stage { publications, output, feed, bell, epoch, .. } = stage;
         let reading = |input| Reading { input, open: true, repeats: Repeats::default() };
         let stage = Borders { publications, output, feed, bell, epoch };
         Self {
             name,
+            session,
             nodes: nodes.into_iter().zip(routes).map(running).collect(),
             inlets,
             readings: subscriptions.into_iter().map(reading).collect(),
@@ -293,7 +301,7 @@ impl Running {
         meter.record(began.elapsed());
         drop(meter);
         let produced = produced.map_err(|source| node.error("produce", source))?;
-        self.forward(place, epoch)?;
+        self.forward(place, epoch, TraceContext::default())?;
         Ok(produced)
     }
 
@@ -316,14 +324,20 @@ impl Running {
             self.skip(place, item, sequence, 0, "CircuitOpen", message);
             return Ok(());
         }
+        let session = self.session.as_ref().map_or("", SessionId::as_str);
+        let (id, node_type) = (node.inner.id.as_str(), node.inner.node_type.as_str());
+        let span = ItemSpan::begin(id, node_type, session, data.header());
+        let data = span.give(data);
         let retries = node.guard.policy().retry.max > 0;
         let (mut given, mut tries) = (data, 0);
         loop {
             tries += 1;
             let kept = retries.then(|| given.clone());
-            let Some(error) = self.try_item(inlet, item, given) else {
+            let Some(error) = self.try_item(inlet, item, given, &span) else {
                 self.nodes[place].guard.succeeded();
-                return self.forward(place, epoch);
+                // Those who get what was made are not part of this node's work.
+                let trace = span.end(tries);
+                return self.forward(place, epoch, trace);
             };
             let node = &mut self.nodes[place];
             node.output.clear();
@@ -337,17 +351,29 @@ impl Running {
                     given = kept;
                 }
                 (Verdict::Skip, _) => {
+                    span.failed(&error);
+                    span.end(tries);
                     let kind = if error.is_transient() { "Transient" } else { "NodeError" };
                     self.skip(place, item, sequence, tries, kind, with_causes(&error));
                     return Ok(());
                 }
-                _ => return Err(node.error(&format!("process item {item}"), error)),
+                _ => {
+                    span.failed(&error);
+                    span.end(tries);
+                    return Err(node.error(&format!("process item {item}"), error));
+                }
             }
         }
     }
 
     /// Gives an item to its node, once.
-    fn try_item(&mut self, inlet: usize, item: u64, data: RuntimeData) -> Option<NodeError> {
+    fn try_item(
+        &mut self,
+        inlet: usize,
+        item: u64,
+        data: RuntimeData,
+        span: &ItemSpan,
+    ) -> Option<NodeError> {
         let Inlet { node: place, from, port } = &self.inlets[inlet];
         let site = InputSite { from: from.as_ref(), port: port.as_deref() };
         let node = &mut self.nodes[*place];
@@ -356,7 +382,7 @@ impl Running {
         }
         let began = Instant::now();
         self.called = Some(*place);
-        let processed = node.inner.node.process_from(site, data, &mut node.output);
+        let processed = span.within(|| node.inner.node.process_from(site, data, &mut node.output));
         self.called = None;
         let took = began.elapsed();
         if let Some(watchdog) = &node.watchdog {
@@ -397,8 +423,8 @@ impl Running {
         (self.tell)(StageEvent::Skipped(ItemFailure { node, item, sequence, tries, failure }));
     }
 
-    /// Sends on what a node has made of something of an epoch.
-    fn forward(&mut self, place: usize, epoch: u32) -> Result<(), StageError> {
+    /// Sends on what a node has made of something of an epoch and a trace.
+    fn forward(&mut self, place: usize, epoch: u32, trace: TraceContext) -> Result<(), StageError> {
         if self.nodes[place].output.is_empty() {
             return Ok(());
         }
@@ -406,7 +432,8 @@ impl Running {
         let emitted = Instant::now();
         for (port, data) in made.drain_ports() {
             self.controls.meter(place).counts.items_out += 1;
-            let mut data = Some(data.with_epoch(epoch).with_origin(None));
+            let data = carry_on(data.with_epoch(epoch).with_origin(None), trace);
+            let mut data = Some(data);
             let is_for = |route: &Route| route.port.as_deref() == port;
             let takers = self.nodes[place].routes.iter().filter(|route| is_for(route)).count();
             let mut left = takers;
@@ -462,7 +489,7 @@ impl Running {
             let finished = node.inner.node.finish(&mut node.output);
             self.called = None;
             finished.map_err(|source| node.error("finish", source))?;
-            self.forward(place, self.stage.epoch())?;
+            self.forward(place, self.stage.epoch(), TraceContext::default())?;
         }
         for channel in 0..self.stage.publications.len() {
             let ended = end_stream(&self.stage.publications[channel].publisher);

@@ -6,9 +6,25 @@ use rm_ipc::{LoanError, PublishError, SampleMut, SampleMutUninit};
 
 use super::control::lock;
 use super::{WorkerRuntime, WorkerRuntimeError};
-use crate::protocol::ItemPlace;
+use crate::item_span::ItemSpan;
+use crate::protocol::{ItemPlace, WorkerConfig};
 
 impl WorkerRuntime {
+    /// The node is given an item: what it makes of it is of the item's trace.
+    pub(super) fn begin_span(&mut self, item: RuntimeData) -> RuntimeData {
+        let WorkerConfig { node_id, node_type, session_id, .. } = &self.config;
+        let (node, session) = (node_id.as_str(), session_id.as_str());
+        self.span = ItemSpan::begin(node, node_type, session, item.header());
+        self.span.give(item)
+    }
+
+    /// The span of the item in work, for who runs the node to enter; a disabled one if the item's trace
+    /// is not sampled, or nobody records it. It ends with the work on the item.
+    #[cfg(feature = "opentelemetry")]
+    pub fn span(&self) -> tracing::Span {
+        self.span.span()
+    }
+
     /// Lends memory for an item that the node is about to make for no port in particular; `None` if
     /// nobody takes these items, or several channels do.
     ///
@@ -52,6 +68,7 @@ impl WorkerRuntime {
     ) -> Result<(), WorkerRuntimeError> {
         let Some((origin, epoch)) = self.made() else { return Ok(()) };
         (header.origin, header.epoch) = (origin, epoch);
+        header.trace = self.span.trace_of(&header);
         self.waiting(|_| {
             let sample: SampleMut = sample.written(&header).map_err(PublishError::from)?;
             sample.send().map_err(PublishError::from)
@@ -70,7 +87,8 @@ impl WorkerRuntime {
         data: RuntimeData,
     ) -> Result<(), WorkerRuntimeError> {
         let Some((origin, epoch)) = self.made() else { return Ok(()) };
-        let data = data.with_origin(origin).with_epoch(epoch);
+        let trace = self.span.trace_of(data.header());
+        let data = data.with_origin(origin).with_epoch(epoch).with_trace(trace);
         self.waiting(|runtime| {
             let takers = || runtime.outputs.iter().filter(|output| output.port.as_deref() == port);
             if takers().nth(1).is_some() {

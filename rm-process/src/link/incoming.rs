@@ -4,6 +4,7 @@
 //! cannot be at that place ends the connection, and nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,6 +18,9 @@ use crate::connection::ConnectionError;
 use crate::failure::PythonExecutionError;
 use crate::protocol::{Control, FrameError, Payload, WireContext, decode_envelope};
 use crate::transport::{Frame, Inbox, Mapping};
+
+/// How long nothing has to come from one who is gone until nothing is left of what it has said.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 impl Link {
     /// Reads what comes until the connection ends, and ends all calls then.
@@ -39,8 +43,9 @@ impl Link {
                     is_gone = true;
                     continue;
                 }
-                // Descendants may hold the connection open for longer.
-                () = std::future::ready(()), if is_gone => break LinkEnd::Closed,
+                // Descendants may hold the connection open for longer. That it can be read is told apart
+                // from the end, and may be told later.
+                () = tokio::time::sleep(LAST_WORDS), if is_gone => break LinkEnd::Closed,
             };
             match next {
                 Ok(Some(frame)) => {

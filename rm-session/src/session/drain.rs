@@ -66,7 +66,7 @@ impl Driver {
             }
             let open = left.iter().copied().filter(|part| !ended.contains(part));
             let now: HashSet<_> =
-                open.filter(|part| self.has_nothing_left(*part, &ended)).collect();
+                open.filter(|part| self.has_nothing_left(*part, &left, &ended)).collect();
             for part in now.intersection(&idle) {
                 self.let_go(*part);
                 ended.insert(*part);
@@ -82,18 +82,24 @@ impl Driver {
         !self.handles.is_empty() || self.workers.iter().any(|worker| worker.ready)
     }
 
-    /// Whether a part of the pipeline has taken everything of those that have ended, and is done with it.
-    fn has_nothing_left(&self, part: Consumer, ended: &HashSet<Consumer>) -> bool {
+    /// Whether a part of the pipeline has taken everything of those before it in `left`, which have all
+    /// ended, and is done with it.
+    fn has_nothing_left(
+        &self,
+        part: Consumer,
+        left: &HashSet<Consumer>,
+        ended: &HashSet<Consumer>,
+    ) -> bool {
         let plan = &self.shared.plan;
         let read = plan.channels.iter().enumerate();
-        let mut read = read.filter(|(_, channel)| {
-            let from_ended = match channel.producer {
-                Producer::Node(node) => ended.contains(&plan.place_of(node)),
-                Producer::Session => false,
-            };
-            channel.consumers.contains(&part) && from_ended
+        let mut read = read.filter(|(_, channel)| channel.consumers.contains(&part));
+        let is_empty = read.all(|(number, channel)| match channel.producer {
+            Producer::Node(node) => {
+                let place = plan.place_of(node);
+                if ended.contains(&place) { self.is_empty(number) } else { !left.contains(&place) }
+            }
+            Producer::Session => true,
         });
-        let is_empty = read.all(|(number, _)| self.is_empty(number));
         is_empty
             && match part {
                 Consumer::Worker(worker) => {

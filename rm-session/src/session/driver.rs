@@ -143,6 +143,8 @@ impl Driver {
             }
         };
         *lock(&self.shared.reports) = self.reports();
+        #[cfg(feature = "metrics")]
+        self._places.1.note_end(&self.shared, failure.is_some()).await;
         let shared = Arc::clone(&self.shared);
         let grace =
             if is_done { shared.runtime.config().cleanup_grace_period } else { SHORT_GRACE };

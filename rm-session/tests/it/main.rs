@@ -8,6 +8,8 @@ mod direct;
 mod flush;
 mod limits;
 mod many;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod native;
 mod order;
 mod policies;

@@ -198,7 +198,7 @@ async fn an_item_that_takes_too_long_twice_becomes_a_dead_letter() {
     let ran = run(session, (0..6).map(text), |output| texts.push(as_text(&output))).await;
     ran.end.as_ref().unwrap();
     assert_eq!(texts, ["0", "1", "2", "4", "5"]);
-    assert_eq!(ran.restarted(), 2);
+    assert_eq!(ran.restarts(), 2);
     let letters = ran.events.iter().filter_map(|event| match event {
         SessionEvent::DeadLetter(letter) => Some(letter.data.as_text()),
         _ => None,

@@ -25,7 +25,7 @@ async fn run_workers(manifest: Value, input: &[&str], cancel: CancelToken) -> Ra
     Ran { result, outputs, steps }
 }
 
-fn chain(types: &[&str]) -> Value {
+pub fn chain(types: &[&str]) -> Value {
     let id = |place: usize| format!("n{place}");
     let nodes: Vec<_> = types
         .iter()

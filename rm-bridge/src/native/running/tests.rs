@@ -1,0 +1,108 @@
+//! What an item costs on its way through a stage. Times are printed, not judged; they are worth
+//! something with `cargo test --release … -- --nocapture`.
+
+use std::time::Instant;
+
+use allocation_counter::measure;
+use rm_core::{Node, TraceContext};
+
+use super::*;
+use crate::data_plane::DataPlane;
+use crate::outlet::outlet;
+use crate::policy::ItemPolicy;
+use crate::stage::Call;
+
+const TRACE: TraceContext = TraceContext { trace_id: [1; 16], span_id: [2; 8], flags: 1 };
+
+/// Gives the same item so many times.
+struct Source {
+    left: u64,
+    item: RuntimeData,
+}
+
+impl Node for Source {
+    fn process(&mut self, _: RuntimeData, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        unreachable!("a source is given nothing")
+    }
+
+    fn produce(&mut self, output: &mut rm_core::Output) -> Result<Produced, NodeError> {
+        if self.left == 0 {
+            return Ok(Produced::End);
+        }
+        self.left -= 1;
+        output.push(self.item.clone());
+        Ok(Produced::More)
+    }
+}
+
+/// Gives on what it is given; what it makes is an item of its own.
+struct Same;
+
+impl Node for Same {
+    fn process(
+        &mut self,
+        input: RuntimeData,
+        output: &mut rm_core::Output,
+    ) -> Result<(), NodeError> {
+        output.push(input);
+        Ok(())
+    }
+}
+
+/// A stage of nodes one behind the other, the first of which is a source.
+fn running(nodes: Vec<Box<dyn Node>>) -> (Running, DataPlane) {
+    let plane = DataPlane::create().expect("shared memory");
+    let (output, _) = outlet(1);
+    let last = nodes.len() - 1;
+    let node = |(place, node)| StageNode {
+        id: NodeId::new(format!("n{place}")).expect("a short name"),
+        node_type: "Type".to_owned(),
+        node,
+        source: place == 0,
+        policy: ItemPolicy::default(),
+    };
+    let stage = Stage {
+        name: "test".to_owned(),
+        session: None,
+        nodes: nodes.into_iter().enumerate().map(node).collect(),
+        inlets: (1..=last).map(|node| Inlet { node, from: None, port: None }).collect(),
+        calls: (0..last).map(|from| Call { from, port: None, to: from }).collect(),
+        subscriptions: Vec::new(),
+        publications: Vec::new(),
+        outputs: Vec::new(),
+        output,
+        feed: None,
+        epoch: Arc::default(),
+        bell: plane.doorbell().expect("a doorbell"),
+    };
+    let controls = Arc::new(Controls::new(stage.nodes.len()));
+    controls.start();
+    (Running::new(stage, controls, Arc::new(|_| ())), plane)
+}
+
+/// What the thread of a stage allocates that carries so many items of a trace through three nodes.
+fn allocated(items: u64, trace: TraceContext) -> u64 {
+    let item = RuntimeData::binary(vec![0; 8]).expect("short").with_trace(trace);
+    let source = Box::new(Source { left: items, item });
+    let nodes: Vec<Box<dyn Node>> = vec![source, Box::new(Same), Box::new(Same)];
+    let (mut running, _plane) = running(nodes);
+    let began = Instant::now();
+    let allocated = measure(|| drop(running.run().expect("nothing fails")));
+    println!("{:.1} ns an item", began.elapsed().as_nanos() as f64 / items as f64);
+    assert_eq!(running.controls.meter(2).counts.items_in, items);
+    allocated.count_total
+}
+
+#[test]
+fn items_without_a_trace_allocate_nothing_on_their_way() {
+    let none = TraceContext::default();
+    assert_eq!(allocated(20_000, none), allocated(10_000, none));
+}
+
+#[test]
+fn items_of_a_trace_that_nobody_records_allocate_nothing_either() {
+    for flags in [0, 1] {
+        let trace = TraceContext { flags, ..TRACE };
+        assert_eq!(allocated(20_000, trace), allocated(10_000, trace));
+    }
+}
