@@ -28,6 +28,7 @@ async fn the_death_of_a_worker_fails_every_call_that_waits_with_its_report() {
         bridge.execute_node("m", "Moody", item, &params)
     };
     let answers = soon(join_all((0..300).map(ask))).await;
+    let mut died = 0;
     for (place, answer) in answers.into_iter().enumerate() {
         match answer {
             Ok(answer) => assert!(place < 20 && answer.as_text() == Some("x")),
@@ -35,10 +36,19 @@ async fn the_death_of_a_worker_fails_every_call_that_waits_with_its_report() {
                 assert!(place >= 20 && node_id == "m", "{place}");
                 assert_eq!(report.exit.as_ref().and_then(|exit| exit.code), Some(101));
                 assert!(report.stderr_tail.contains("a fatal text"), "{report}");
+                died += 1;
+            }
+            // One that had not got to the node before its end.
+            Err(ServiceError::NotInitialized { node_id, reason }) => {
+                assert!(
+                    place > 20 && node_id == "m" && reason.contains("101"),
+                    "{place}: {reason}"
+                );
             }
             Err(error) => panic!("call {place}: {error:?}"),
         }
     }
+    assert!(died > 0, "the one that asked for it has waited");
     assert_eq!(bridge.executor_type(), ExecutorType::Multiprocess);
 }
 
