@@ -24,14 +24,14 @@ fn five_nodes() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_sessions_of_three_workers_at_once_do_not_interfere() {
-    let bench = std::sync::Arc::new(Bench::new());
+    let bench = std::sync::Arc::new(Bench::frugal());
     let mut sessions = tokio::task::JoinSet::new();
     for seed in 0..10 {
         let bench = std::sync::Arc::clone(&bench);
         sessions.spawn(async move {
             let ids = ["a", "b", "c"];
             let session = bench.create(&chain(ids.map(|id| plain(id, WORKER)).into()));
-            let items = Items::new(300, 50 + seed, 100);
+            let items = Items::new(300, 50 + seed, 0);
             let mut next = 0;
             let ran = run(session, items.all(), |output| {
                 assert_eq!(items.check(&output.data, 1), next);
@@ -67,7 +67,7 @@ fn a_hundred_sessions_one_after_another_are_complete_and_leave_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the test above"]
 async fn a_hundred_sessions_in_a_process_of_their_own() {
-    let bench = Bench::new();
+    let bench = Bench::frugal();
     let items = Items::new(100, 60, 50);
     let mut before = [0; 2];
     for round in 0..100 {

@@ -14,7 +14,7 @@ fn plain(id: &str, node_type: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn items_of_all_sizes_come_whole_and_in_order_through_native_nodes_and_workers() {
-    let bench = Bench::new();
+    let bench = Bench::frugal();
     let session = bench.create(&chain(vec![
         plain("first", NATIVE),
         plain("a", WORKER),
@@ -43,7 +43,7 @@ async fn items_of_all_sizes_come_whole_and_in_order_through_native_nodes_and_wor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_branch_and_every_way_into_a_node_keeps_its_order() {
-    let bench = Bench::new();
+    let bench = Bench::frugal();
     let session = bench.create(&manifest(
         vec![
             plain("in", NATIVE),
@@ -66,7 +66,7 @@ async fn every_branch_and_every_way_into_a_node_keeps_its_order() {
             ("left", "aside"),
         ],
     ));
-    let items = Items::new(5_000, 2, 1000);
+    let items = Items::new(5_000, 2, 0);
     let mut seen: HashMap<(String, usize), usize> = HashMap::new();
     let mut last: HashMap<String, Vec<usize>> = HashMap::new();
     let ran = run(session, items.all(), |output| {
@@ -100,7 +100,7 @@ fn is_merge_of(numbers: &[usize], ways: usize) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_consumer_holds_the_others_up_and_nothing_is_lost() {
     for slow in BOTH {
-        let bench = Bench::new();
+        let bench = Bench::frugal();
         let session = bench.create(&manifest(
             vec![
                 plain("in", NATIVE),
@@ -124,7 +124,7 @@ async fn a_slow_consumer_holds_the_others_up_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_caller_holds_the_pipeline_up_and_nothing_is_lost() {
-    let bench = Bench::new();
+    let bench = Bench::frugal();
     let session = bench.start(&chain(vec![plain("a", WORKER), plain("b", NATIVE)])).await;
     let items = Items::new(2_000, 4, 100);
     let giver = session.clone();
@@ -150,7 +150,7 @@ async fn a_slow_caller_holds_the_pipeline_up_and_nothing_is_lost() {
 
 /// Gives more than fits to a consumer that is held up, and counts what is missing.
 async fn check_dropping(policy: &str, before: &str, consumer: &str) {
-    let bench = Bench::new();
+    let bench = Bench::frugal();
     let params = json!({"gate": bench.gate()});
     let mut queue = json!({"queue": {"policy": policy, "depth": 8, "capacity": 1 << 20}});
     if policy == "latest" {

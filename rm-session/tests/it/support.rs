@@ -42,11 +42,24 @@ pub fn interpreter(folder: &Path) -> PathBuf {
 pub struct Bench {
     pub runtime: Runtime,
     folder: tempfile::TempDir,
+    /// Locked while others are to wait.
+    _alone: Option<std::fs::File>,
 }
 
 impl Bench {
     pub fn new() -> Self {
         Self::with(RuntimeConfig::default())
+    }
+
+    /// With channels that hold little, and one at a time, in whatever process: a container has 64 MB of
+    /// shared memory for all tests that run at once.
+    pub fn frugal() -> Self {
+        let (channel_depth, channel_capacity) = (16, Some(2 << 20));
+        let config = RuntimeConfig { channel_depth, channel_capacity, ..RuntimeConfig::default() };
+        let binary = std::env::current_exe().and_then(std::fs::File::open);
+        let binary = binary.expect("the binary of this test");
+        binary.lock().expect("a file can be locked");
+        Self { _alone: Some(binary), ..Self::with(config) }
     }
 
     pub fn with(config: RuntimeConfig) -> Self {
@@ -58,7 +71,7 @@ impl Bench {
         };
         registry.register(TestNode::metadata(), test_node).expect("the names differ");
         let config = RuntimeConfig { python, callback_stubs: None, ..config };
-        Self { runtime: Runtime::new(config, registry), folder }
+        Self { runtime: Runtime::new(config, registry), folder, _alone: None }
     }
 
     /// A path for a mark or a gate.
