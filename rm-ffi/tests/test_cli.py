@@ -57,7 +57,9 @@ def test_run_shows_progress_items_files_and_tables(command, manifest_file, sound
 def test_text_items_are_shown_as_they_are(command, manifest_file, sound):
     path = manifest_file(SOURCE, ("say", "sample_nodes:Say", {"text": "grüß dich"}))
     code, out, err = ended(command("run", path, "--quiet"))
-    assert (code, err) == (0, "")
+    # Where /dev/shm is small, as in a container, that is a warning.
+    told = [line for line in err.splitlines() if "/dev/shm" not in line]
+    assert (code, told) == (0, [])
     assert set(out.splitlines()) == {"say: grüß dich"}
 
 
