@@ -16,6 +16,7 @@
 struct Readme;
 
 mod bridge;
+mod causes;
 mod data_plane;
 mod executor;
 mod item_span;
@@ -37,6 +38,7 @@ pub use bridge::{
     MultiprocessExecutorBridge, NativeExecutorBridge, NodeExecutions, SampleRef, ServiceError,
     SessionProcessMap,
 };
+pub use causes::with_causes;
 pub use data_plane::{DataPlane, DataPlaneError};
 pub use executor::ExecutorType;
 pub use metrics::{ConnectionReport, InputReport, NodeReport, NodeStatistics};

@@ -3,9 +3,9 @@
 //! Main function: [`sweep`]. Each kind is found and removed where it is made, by proof that its owner
 //! is dead.
 
-use std::error::Error;
 use std::io;
-use std::iter::successors;
+
+use crate::causes::with_causes;
 
 /// What a [`sweep`] has removed.
 #[derive(Debug, Default)]
@@ -33,11 +33,6 @@ impl Swept {
         let skipped = self.processes.skipped.iter();
         skipped.map(|skipped| format!("{skipped}: {}", with_causes(&skipped.reason))).collect()
     }
-}
-
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let causes = successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Removes what killed runtimes of this user have left: first processes, which might make more

@@ -418,7 +418,7 @@ impl Session {
         }
         let data = self.stamped(data)?;
         for feed in feeds.iter() {
-            feed.sender.send(None, data.clone()).await.map_err(|_| self.input_ended())?;
+            feed.sender.send(None, data.clone()).await.map_err(|_| InputError::Ended)?;
         }
         Ok(())
     }
@@ -432,7 +432,7 @@ impl Session {
         let feeds = self.feeds()?;
         let (feed, destination) = self.feed_of(&feeds, node)?;
         let data = self.stamped(data)?;
-        feed.sender.send(destination, data).await.map_err(|_| self.input_ended())
+        feed.sender.send(destination, data).await.map_err(|_| InputError::Ended)
     }
 
     fn feeds(&self) -> Result<Arc<Vec<Feeder>>, InputError> {
@@ -474,10 +474,6 @@ impl Session {
         #[cfg(feature = "opentelemetry")]
         let data = in_trace(data);
         Ok(data.with_session(self.shared.id.clone()).with_epoch(epoch).with_origin(None))
-    }
-
-    fn input_ended(&self) -> InputError {
-        InputError::Ended
     }
 
     /// Ends the input: the nodes finish what they have, in order, and the session ends when the last

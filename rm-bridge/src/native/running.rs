@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::controls::Controls;
 use super::{StageError, StageEvent};
+use crate::causes::with_causes;
 use crate::data_plane::end_stream;
 use crate::executor::ExecutorType;
 use crate::item_span::{ItemSpan, carry_on};
@@ -587,9 +588,4 @@ fn inlet_of(destination: &Destination) -> Option<usize> {
         Destination::Node(inlet) => Some(*inlet),
         _ => None,
     }
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rm_bridge::FailureReport;
+use rm_bridge::{FailureReport, with_causes};
 use rm_core::SessionId;
 use serde::Serialize;
 
@@ -61,11 +61,6 @@ fn default_folder() -> Option<PathBuf> {
     let state = absolute("XDG_STATE_HOME");
     let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("remotemedia/failures"))
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

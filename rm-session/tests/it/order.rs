@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::support::{
-    BOTH, Bench, Items, NATIVE, WORKER, chain, manifest, node, of, run, until, within,
+    BOTH, Bench, Items, NATIVE, WORKER, chain, give, manifest, node, of, run, until, within,
 };
 
 fn plain(id: &str, node_type: &str) -> Value {
@@ -127,13 +127,7 @@ async fn a_slow_caller_holds_the_pipeline_up_and_nothing_is_lost() {
     let bench = Bench::frugal();
     let session = bench.start(&chain(vec![plain("a", WORKER), plain("b", NATIVE)])).await;
     let items = Items::new(2_000, 4, 100);
-    let giver = session.clone();
-    let give = async {
-        for item in items.all() {
-            giver.send("a", item).await.unwrap();
-        }
-        giver.finish();
-    };
+    let give = give(&session, "a", &items);
     let take = async {
         let mut next = 0;
         while let Some(output) = session.recv().await.unwrap() {

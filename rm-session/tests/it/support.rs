@@ -351,3 +351,11 @@ pub fn assert_nothing_is_left(session: &str, processes: &BTreeSet<u32>) {
     assert!(living.is_empty(), "processes {living:?} are left");
     assert_eq!(files_of(session), [""; 0], "shared memory is left");
 }
+
+/// Gives all items to a node, and ends the input.
+pub async fn give(session: &Session, node: &str, items: &Items) {
+    for item in items.all() {
+        session.send(node, item).await.expect("the session runs");
+    }
+    session.finish();
+}

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
 use crate::support::{
-    BOTH, Bench, Items, NATIVE, WORKER, all, as_text, chain, manifest, node, of, processes_of,
-    text, until, within,
+    BOTH, Bench, Items, NATIVE, WORKER, all, as_text, chain, give, manifest, node, of,
+    processes_of, text, until, within,
 };
 
 fn plain(id: &str, node_type: &str) -> Value {
@@ -118,13 +118,7 @@ async fn outputs_are_a_stream_that_ends_with_the_session() {
     let bench = Bench::new();
     let session = bench.start(&chain(vec![plain("a", WORKER)])).await;
     let items = Items::new(200, 40, 0);
-    let giver = session.clone();
-    let give = async {
-        for item in items.all() {
-            giver.send("a", item).await.unwrap();
-        }
-        giver.finish();
-    };
+    let give = give(&session, "a", &items);
     let take = async {
         let mut outputs = std::pin::pin!(session.outputs());
         let mut number = 0;
