@@ -4,6 +4,8 @@
 //! lines over the child's standard streams. A child ends with its parent, however that ends.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -47,6 +49,17 @@ pub struct Child {
 }
 
 impl Child {
+    /// Starts this binary in the role `name` with one end of a socket as its standard input, which
+    /// [`inherited_socket`] gives there; gives the other end.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn start_on_socket(name: &str, args: &[&str]) -> Result<(UnixStream, Self)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Self::start_with(name, args, Stdio::from(OwnedFd::from(theirs)))?;
+        Ok((ours, child))
+    }
+
     /// Starts this binary in the role `name`.
     ///
     /// # Errors
@@ -154,4 +167,12 @@ impl Cores {
 /// CPU time that this process has used.
 pub fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
+/// The end of a socket that [`Child::start_on_socket`] has left for this child.
+///
+/// # Errors
+/// What the operating system refuses.
+pub fn inherited_socket() -> Result<UnixStream> {
+    Ok(UnixStream::from(rustix::io::dup(std::io::stdin())?))
 }

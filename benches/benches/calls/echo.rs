@@ -4,12 +4,10 @@
 //! answer each message of [`MESSAGE`] bytes with as many.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 
 use anyhow::Result;
-use benches::child::Child;
+use benches::child::{Child, inherited_socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,18 +21,6 @@ pub const BLOCKING: &str = "echo-blocking";
 pub const ASYNC: &str = "echo-async";
 pub const ITEMS: &str = "echo-items";
 pub const SUM: &str = "echo-sum";
-
-/// A child that has one end of a socket as its standard input.
-fn start(role: &str, args: &[&str]) -> Result<(UnixStream, Child)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let child = Child::start_with(role, args, Stdio::from(OwnedFd::from(theirs)))?;
-    Ok((ours, child))
-}
-
-/// The end that [`start`] has left for this child.
-fn inherited() -> Result<UnixStream> {
-    Ok(UnixStream::from(rustix::io::dup(std::io::stdin())?))
-}
 
 /// A socket whose ends are read and written by plain threads.
 pub struct Blocking {
@@ -59,7 +45,7 @@ impl Blocking {
     }
 
     fn start(role: &str, args: &[&str]) -> Result<Self> {
-        let (stream, child) = start(role, args)?;
+        let (stream, child) = Child::start_on_socket(role, args)?;
         Ok(Self { stream, buffer: Vec::new(), _child: child })
     }
 
@@ -82,7 +68,7 @@ impl Blocking {
 
 /// Answers each message with `items` of them.
 pub fn answer(items: usize) -> Result<()> {
-    let mut stream = inherited()?;
+    let mut stream = inherited_socket()?;
     let mut message = [0; MESSAGE];
     while stream.read_exact(&mut message).is_ok() {
         for _ in 0..items {
@@ -94,7 +80,7 @@ pub fn answer(items: usize) -> Result<()> {
 
 /// Answers `len` bytes with their sum.
 pub fn answer_sum(len: usize) -> Result<()> {
-    let mut stream = inherited()?;
+    let mut stream = inherited_socket()?;
     let mut bytes = vec![0; len];
     while stream.read_exact(&mut bytes).is_ok() {
         let mut message = [0; MESSAGE];
@@ -113,7 +99,7 @@ pub struct Async {
 
 impl Async {
     pub fn echo() -> Result<Self> {
-        let (stream, child) = start(ASYNC, &[])?;
+        let (stream, child) = Child::start_on_socket(ASYNC, &[])?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let stream = to_tokio(&runtime, stream)?;
         Ok(Self { runtime, stream, _child: child })
@@ -172,7 +158,7 @@ fn to_tokio(runtime: &Runtime, stream: UnixStream) -> Result<tokio::net::UnixStr
 /// Answers each message with one, by tokio.
 pub fn answer_async() -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let mut stream = to_tokio(&runtime, inherited()?)?;
+    let mut stream = to_tokio(&runtime, inherited_socket()?)?;
     runtime.block_on(async {
         let mut message = [0; MESSAGE];
         while stream.read_exact(&mut message).await.is_ok() {

@@ -4,14 +4,11 @@
 
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use benches::Times;
-use benches::child::Child;
+use benches::child::{Child, inherited_socket};
 use rm_ipc::monotonic_ns;
 
 /// Roles of children: to say that it is there, to do nothing but spin, to take what comes over a socket and tell how late it was,
@@ -37,20 +34,10 @@ pub fn spin() -> Result<()> {
     }
 }
 
-fn start(role: &str, args: &[&str]) -> Result<(UnixStream, Child)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let child = Child::start_with(role, args, Stdio::from(OwnedFd::from(theirs)))?;
-    Ok((ours, child))
-}
-
-fn inherited() -> Result<UnixStream> {
-    Ok(UnixStream::from(rustix::io::dup(std::io::stdin())?))
-}
-
 /// How late `items` messages of `len` bytes, 8 at least, come over a bare socket to a process that waits
 /// for them: median and 99th percentile in microseconds.
 pub fn one_way(len: usize, items: u32, every: Duration) -> Result<[f64; 2]> {
-    let (mut socket, mut child) = start(TAKE, &[&len.to_string()])?;
+    let (mut socket, mut child) = Child::start_on_socket(TAKE, &[&len.to_string()])?;
     let mut message = vec![1_u8; len];
     for _ in 0..items {
         std::thread::sleep(every);
@@ -63,7 +50,7 @@ pub fn one_way(len: usize, items: u32, every: Duration) -> Result<[f64; 2]> {
 }
 
 pub fn take(len: usize) -> Result<()> {
-    let mut socket = inherited()?;
+    let mut socket = inherited_socket()?;
     let (mut message, mut times) = (vec![0; len], Times::new()?);
     while socket.read_exact(&mut message).is_ok() {
         let (sent, _) = message.split_first_chunk().context("a message starts with its time")?;
@@ -93,7 +80,7 @@ pub fn memcpy(len: usize, items: u32, every: Duration) -> Result<Times> {
 /// How many messages of `len` bytes go each second through a process that sends them back, over a bare
 /// socket with as many under way as it holds.
 pub fn streamed(len: usize, limit: Duration) -> Result<f64> {
-    let (socket, _child) = start(ECHO, &[])?;
+    let (socket, _child) = Child::start_on_socket(ECHO, &[])?;
     let mut writer = socket.try_clone()?;
     let began = Instant::now();
     let sender = std::thread::spawn(move || -> Result<u64> {
@@ -116,7 +103,7 @@ pub fn streamed(len: usize, limit: Duration) -> Result<f64> {
 }
 
 pub fn echo() -> Result<()> {
-    let (mut socket, mut buffer) = (inherited()?, vec![0; 64 << 10]);
+    let (mut socket, mut buffer) = (inherited_socket()?, vec![0; 64 << 10]);
     loop {
         match socket.read(&mut buffer)? {
             0 => return Ok(()),
