@@ -8,10 +8,13 @@ use std::error::Error as StdError;
 use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
-use rm_bridge::{FailureReport, ProcessError, StageError, WorkerError, WorkerFailure};
+use rm_bridge::{ExitReason, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure};
 use rm_core::{DataError, NodeId};
 use rm_process::{PythonExecutionError, SubprocessIpcBackendError};
-use rm_session::{ManifestError, OverrideError, PlanError, Problem, ProblemKind, SessionError};
+use rm_session::{
+    InputError, ManifestError, OverrideError, ParamsError, PlanError, Problem, ProblemKind,
+    SessionError,
+};
 
 import_exception!(remotemedia_runtime.errors, CycleError);
 import_exception!(remotemedia_runtime.errors, MarshalingError);
@@ -29,10 +32,13 @@ mod python {
     import_exception!(remotemedia_runtime.errors, ItemTimeout);
     import_exception!(remotemedia_runtime.errors, ManifestError);
     import_exception!(remotemedia_runtime.errors, NodeExecutionError);
+    import_exception!(remotemedia_runtime.errors, ParameterError);
     import_exception!(remotemedia_runtime.errors, ParentGone);
     import_exception!(remotemedia_runtime.errors, ProcessCrashError);
+    import_exception!(remotemedia_runtime.errors, ProcessLimitError);
     import_exception!(remotemedia_runtime.errors, ProcessSpawnError);
     import_exception!(remotemedia_runtime.errors, PythonError);
+    import_exception!(remotemedia_runtime.errors, ResourceLimitError);
     import_exception!(remotemedia_runtime.errors, SessionError);
 }
 
@@ -47,6 +53,10 @@ pub(crate) enum Error {
     Override(OverrideError),
     /// It did not run to its end.
     Session(SessionError),
+    /// An item did not get in.
+    Input(InputError),
+    /// A node does not have its new parameters.
+    Params(ParamsError),
     /// An item is not what it should be.
     Data(DataError),
     /// The machine refused something that every run needs.
@@ -70,6 +80,8 @@ from! {
     PlanError => Plan,
     OverrideError => Override,
     SessionError => Session,
+    InputError => Input,
+    ParamsError => Params,
     DataError => Data,
     PyErr => Python,
 }
@@ -88,6 +100,8 @@ impl From<Error> for PyErr {
             Error::Plan(error) => of_problems(error.problems(), chain(&error)),
             Error::Override(error) => PyValueError::new_err(chain(&error)),
             Error::Session(error) => of_session(&error),
+            Error::Input(error) => of_input(&error),
+            Error::Params(error) => of_params(&error),
             Error::Data(error) => MarshalingError::new_err(chain(&error)),
             Error::Setup(error) => python::SessionError::new_err(chain(error.as_ref())),
             Error::Python(error) => error,
@@ -123,6 +137,26 @@ fn of_problems(problems: &[Problem], message: String) -> PyErr {
     }
 }
 
+/// The exception for an item that did not get in.
+fn of_input(error: &InputError) -> PyErr {
+    let message = chain(error);
+    match error {
+        InputError::NoInput => python::GraphError::new_err(message),
+        InputError::NoSuchInput { .. } => NodeNotFound::new_err(message),
+        _ => python::SessionError::new_err(message),
+    }
+}
+
+/// The exception for a node that does not have its new parameters.
+fn of_params(error: &ParamsError) -> PyErr {
+    let message = chain(error);
+    match error {
+        ParamsError::NoSuchNode { .. } => NodeNotFound::new_err(message),
+        ParamsError::NotRunning { .. } => python::SessionError::new_err(message),
+        _ => python::ParameterError::new_err(message),
+    }
+}
+
 /// The exception for a run that failed, with the node that it failed of and all that is known.
 fn of_session(error: &SessionError) -> PyErr {
     let message = chain(error);
@@ -132,8 +166,18 @@ fn of_session(error: &SessionError) -> PyErr {
             with_failure(python::PythonError::new_err(message), failure)
         }
         SessionError::Crashed { report, .. } => {
-            with_report(python::ProcessCrashError::new_err(message), report)
+            let exit = report.exit.as_ref();
+            let limited =
+                exit.is_some_and(|exit| matches!(exit.reason, ExitReason::ResourceLimit { .. }));
+            let exception = match limited {
+                true => python::ProcessLimitError::new_err(message),
+                false => python::ProcessCrashError::new_err(message),
+            };
+            with_report(exception, report)
         }
+        SessionError::TooManyProcesses { .. }
+        | SessionError::RuntimeFull { .. }
+        | SessionError::TooManySessions { .. } => python::ResourceLimitError::new_err(message),
         SessionError::InitTimeout { report, .. } => {
             with_report(python::InitializationTimeout::new_err(message), report)
         }

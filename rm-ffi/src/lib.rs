@@ -18,14 +18,17 @@ mod calls;
 mod convert;
 mod errors;
 mod functions;
+mod host;
 mod inputs;
 mod json;
 mod mailbox;
 mod node;
 mod python;
 mod run;
+mod session;
 mod signals;
 mod standalone;
+mod task;
 mod value;
 mod worker;
 
@@ -52,7 +55,11 @@ mod _native {
     #[pymodule_export]
     use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
     #[pymodule_export]
+    use crate::session::{PyEvents, PySession};
+    #[pymodule_export]
     use crate::standalone::serve_node;
+    #[pymodule_export]
+    use crate::task::PyTask;
     #[pymodule_export]
     use crate::value::{decode_value, encode_value};
     #[pymodule_export]

@@ -4,60 +4,19 @@
 //! While a pipeline runs, the interpreter's lock is released; it is taken for every event, and when
 //! a signal has come, so that Ctrl-C ends a run at once and cleanly.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList};
-use rm_core::{DataType, RuntimeData, TensorType};
-use rm_session::{
-    CancelToken, InitProgress, InitStatus, Machine, Manifest, Plan, RunEvent, RunReport, Runtime,
-    RuntimeConfig, parse_override,
-};
+use rm_core::{DataType, RuntimeData};
+use rm_session::{CancelToken, Manifest, Plan, RunEvent, RunReport};
 
-use crate::array;
 use crate::convert;
 use crate::errors::Error;
-use crate::functions::REGISTRY;
+use crate::host::{files_of, host, input_item, plan, read_manifest};
 use crate::json;
+use crate::session::progress_dict;
 use crate::signals::Signals;
-
-/// Rate of a bare array of samples where nothing says another, in Hz.
-const DEFAULT_RATE: u32 = 16_000;
-
-/// What all runs of this process share.
-struct Host {
-    tokio: tokio::runtime::Runtime,
-    runtime: Runtime,
-    process: u32,
-}
-
-fn host(py: Python<'_>) -> PyResult<&'static Host> {
-    static HOST: PyOnceLock<Host> = PyOnceLock::new();
-    let host = HOST.get_or_try_init(py, || start(py))?;
-    if host.process != std::process::id() {
-        return Err(PyRuntimeError::new_err(
-            "this process was forked from one that had run pipelines, which cannot be carried \
-             over; start it with multiprocessing's \"spawn\" or \"forkserver\"",
-        ));
-    }
-    Ok(host)
-}
-
-fn start(py: Python<'_>) -> PyResult<Host> {
-    let python: Option<PathBuf> = py.import("sys")?.getattr("executable")?.extract()?;
-    let mut config = RuntimeConfig::load().map_err(|error| Error::Setup(error.into()))?;
-    let own = python.filter(|path| !path.as_os_str().is_empty());
-    config.python = config.python.or(own);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let built = builder.worker_threads(2).thread_name("remotemedia").enable_all().build();
-    let tokio = built.map_err(|error| Error::Setup(error.into()))?;
-    let runtime = Runtime::new(config, REGISTRY.clone());
-    Ok(Host { tokio, runtime, process: std::process::id() })
-}
 
 type Handler<'a> = dyn FnMut(Python<'_>, RunEvent) -> PyResult<()> + Send + 'a;
 
@@ -108,20 +67,6 @@ fn run(
         Some(error) => Err(error),
         None => Ok(result?),
     }
-}
-
-/// A manifest from its text, or from the file that a path object names.
-fn read_manifest(manifest: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<Manifest> {
-    let mut read = match manifest.extract::<String>() {
-        Ok(text) => Manifest::from_json(&text),
-        Err(_) => Manifest::from_file(manifest.extract::<PathBuf>()?),
-    }
-    .map_err(Error::from)?;
-    for text in overrides {
-        let (node, param, value) = parse_override(text).map_err(Error::from)?;
-        read = read.with_param(&node, param, value).map_err(Error::from)?;
-    }
-    Ok(read)
 }
 
 /// Run a pipeline that gets its data from its own sources.
@@ -207,40 +152,6 @@ pub(crate) fn execute_pipeline_with_input<'py>(
     let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
     let input = input_item(&plan, input_data)?;
     execute(py, plan, vec![input])
-}
-
-fn plan(host: &Host, manifest: Manifest) -> Result<Plan, Error> {
-    Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::probe())?)
-}
-
-fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {
-    if let Ok(array) = input.cast::<PyUntypedArray>()
-        && array.ndim() == 1
-        && let Some(TensorType::F32 | TensorType::I16) = array::tensor_type(&array.dtype())
-        && let Some(rate) = rate_of_bare_samples(plan)
-    {
-        return convert::sound(array, rate);
-    }
-    convert::from_python(input)
-}
-
-/// The rate of samples that come without one; `None` if the first node takes no audio, or is a
-/// Python node that does not say by a parameter that it does.
-fn rate_of_bare_samples(plan: &Plan) -> Option<u32> {
-    const PARAMETER: &str = "sample_rate";
-    let node = &plan.nodes[*plan.inputs.first()?];
-    let given = node.params.get(PARAMETER);
-    let (takes_audio, default) = match REGISTRY.metadata(&node.node_type) {
-        Some(metadata) => {
-            let spec = metadata.parameters.iter().find(|spec| spec.name == PARAMETER);
-            let takes_audio = metadata.accepts.contains(&DataType::Audio);
-            (takes_audio, spec.and_then(|spec| spec.default.as_ref()))
-        }
-        None => (given.is_some(), None),
-    };
-    let rate = given.or(default).and_then(serde_json::Value::as_u64);
-    let rate = rate.and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate > 0);
-    takes_audio.then(|| rate.unwrap_or(DEFAULT_RATE))
 }
 
 /// What one output node has given.
@@ -369,31 +280,14 @@ pub(crate) fn run_pipeline<'py>(
     Ok(dict)
 }
 
-/// Where the pipeline's sinks write.
-fn files_of(plan: &Plan) -> Vec<PathBuf> {
-    let sinks = plan.nodes.iter().filter(|node| node.node_type == "AudioFileSinkNode");
-    let paths = sinks.filter_map(|node| node.params.get("path").and_then(|path| path.as_str()));
-    let base = plan.base_dir.as_deref().unwrap_or(Path::new(""));
-    paths.map(|path| base.join(path)).collect()
-}
-
 fn event_dict(py: Python<'_>, event: RunEvent) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     match event {
-        RunEvent::Progress(InitProgress { node, node_type, status, progress, message }) => {
-            let (status, message) = match status {
-                InitStatus::Starting => ("starting", message),
-                InitStatus::LoadingModel => ("loading_model", message),
-                InitStatus::Ready => ("ready", message),
-                InitStatus::Failed(error) => ("failed", error),
-                _ => ("loading", message),
-            };
+        RunEvent::Progress(step) => {
+            let dict = progress_dict(py, step)?;
             dict.set_item("event", "progress")?;
-            dict.set_item("node", node.as_str())?;
-            dict.set_item("node_type", node_type)?;
-            dict.set_item("status", status)?;
-            dict.set_item("progress", progress)?;
-            dict.set_item("message", message)?;
+            dict.set_item("progress", dict.get_item("fraction")?)?;
+            return Ok(dict);
         }
         RunEvent::Output(output) => {
             dict.set_item("event", "output")?;

@@ -6,6 +6,19 @@ shared memory.
 """
 
 from remotemedia.node import Context, Emit, Input, Node, TransientError
+from remotemedia.session import AsyncSession, Output, Progress, Session
 from remotemedia_runtime import Audio, __version__
 
-__all__ = ["Audio", "Context", "Emit", "Input", "Node", "TransientError", "__version__"]
+__all__ = [
+    "AsyncSession",
+    "Audio",
+    "Context",
+    "Emit",
+    "Input",
+    "Node",
+    "Output",
+    "Progress",
+    "Session",
+    "TransientError",
+    "__version__",
+]

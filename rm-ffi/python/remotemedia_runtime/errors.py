@@ -7,6 +7,7 @@ __all__ = [
     "CallbackError",
     "CallbackNotFound",
     "CallbackTimeout",
+    "ChannelFullError",
     "CycleError",
     "GraphError",
     "InitializationTimeout",
@@ -16,11 +17,14 @@ __all__ = [
     "MarshalingError",
     "NodeExecutionError",
     "NodeNotFound",
+    "ParameterError",
     "ParentGone",
     "ProcessCrashError",
+    "ProcessLimitError",
     "ProcessSpawnError",
     "PythonError",
     "RemoteMediaError",
+    "ResourceLimitError",
     "SessionError",
 ]
 
@@ -50,7 +54,7 @@ class CycleError(GraphError):
 
 
 class NodeNotFound(RemoteMediaError, KeyError):
-    """There is no such node type."""
+    """There is no such node type, or no such node in a session."""
 
     # A KeyError would show the representation of its message.
     __str__ = Exception.__str__
@@ -58,6 +62,14 @@ class NodeNotFound(RemoteMediaError, KeyError):
 
 class MarshalingError(RemoteMediaError, TypeError):
     """An object cannot be sent, or an item has no form in Python."""
+
+
+class ParameterError(RemoteMediaError, ValueError):
+    """A node does not have such parameters, or does not take these values of them."""
+
+
+class ChannelFullError(RemoteMediaError, RuntimeError):
+    """There was no room for an item in the time given; it was not sent."""
 
 
 class SessionError(RemoteMediaError, RuntimeError):
@@ -137,6 +149,17 @@ class ProcessCrashError(_ProcessFailure):
     report : str or None
         All that is known of the process, for a person.
     """
+
+
+class ResourceLimitError(_ProcessFailure):
+    """A limit does not allow it: of processes, of sessions, or of what a process may use.
+
+    It has the attributes of a `ProcessCrashError`, which are None where there was no process.
+    """
+
+
+class ProcessLimitError(ResourceLimitError, ProcessCrashError):
+    """The process of a Python node died of one of its limits, such as that of its memory."""
 
 
 class ItemTimeout(ProcessCrashError, TimeoutError):

@@ -1,0 +1,462 @@
+"""Pipelines that stay: items are sent and received while they run.
+
+Main classes: `Session`, which waits on the calling thread, and `AsyncSession`, which waits on an
+asyncio loop. Both are the same otherwise, and end with everything that they have started.
+"""
+
+import atexit
+import json
+import os
+import warnings
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from remotemedia_runtime import _native
+from remotemedia_runtime.errors import ChannelFullError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AsyncSession", "Output", "Progress", "Session"]
+
+
+class Output(NamedTuple):
+    """An item that has left the pipeline.
+
+    Attributes
+    ----------
+    node : str
+        The id of the node that made it.
+    item : object
+        The item.
+    """
+
+    node: str
+    item: Any
+
+
+class Progress(NamedTuple):
+    """A step of a node that loads.
+
+    Attributes
+    ----------
+    node : str
+        The node's id.
+    node_type : str
+        Its type.
+    status : str
+        "starting", "loading_model", "loading", "ready" or "failed".
+    fraction : float
+        How far it is, from 0 to 1.
+    message : str
+        What it does, in its own words.
+    """
+
+    node: str
+    node_type: str
+    status: str
+    fraction: float
+    message: str
+
+
+class Serializable(Protocol):
+    """What has the text of a manifest, as a `Pipeline` has."""
+
+    def serialize(self) -> str: ...
+
+
+Source = Serializable | Mapping[str, Any] | str | os.PathLike[str]
+"""What a session can be made of: a pipeline, a manifest as a dict or as JSON, or a file's path."""
+
+
+def manifest_of(source: Source) -> "str | os.PathLike[str]":
+    """Give what the runtime reads: a text, or the path of a file."""
+    if isinstance(source, str | os.PathLike):
+        return source
+    if isinstance(source, Mapping):
+        return json.dumps(source)
+    return source.serialize()
+
+
+_open: "weakref.WeakSet[_Base]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what was left open, while it can still be waited for."""
+    for session in list(_open):
+        session._end()
+
+
+def _forget() -> None:
+    """Leave what was open to the process that this one was forked from."""
+    for session in list(_open):
+        session._is_open = False
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+class _Base:
+    """What both kinds of sessions share."""
+
+    def __init__(
+        self,
+        pipeline: Source,
+        *,
+        session_id: "str | None" = None,
+        params: "Sequence[str]" = (),
+        on_progress: "Callable[[Progress], object] | None" = None,
+    ) -> None:
+        self._native = _native._Session(manifest_of(pipeline), list(params), session_id)
+        self._on_progress = on_progress
+        self._is_open = True
+        _open.add(self)
+
+    def _step(self, step: "dict[str, Any]") -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(**step))
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self._native.id
+
+    @property
+    def status(self) -> str:
+        """Where it is in its life.
+
+        "initializing", "ready", "running", "stopping", "stopped", or "error: " with a message.
+        """
+        return self._native.status
+
+    @property
+    def plan(self) -> str:
+        """How it runs, as text: executors, threads, channels."""
+        return self._native.plan
+
+    def plan_dict(self) -> "dict[str, Any]":
+        """How it runs, as a dict."""
+        return self._native.plan_dict()
+
+    def finish(self) -> None:
+        """End the input: the nodes finish what they have, and the session then ends by itself."""
+        self._native.finish()
+
+    def cancel(self) -> None:
+        """Make it end as soon as it can, without waiting.
+
+        Whoever receives then gets a `SessionError`.
+        """
+        self._native.cancel()
+
+    def report(self) -> "dict[str, Any]":
+        """Tell what its nodes and connections did.
+
+        Returns
+        -------
+        dict
+            ``name``; ``nodes`` and ``connections``, lists of dicts, empty before the end;
+            ``failures`` and ``set_aside``, items that were left out; ``init_time_us``,
+            ``run_time_us`` and ``total_time_us``; ``warnings``; ``files``, which it has written.
+        """
+        return self._native.report()
+
+    def _end(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            _open.discard(self)
+            self._native.close().wait()
+
+    def __del__(self) -> None:
+        if getattr(self, "_is_open", False) and not self._native.is_over:
+            warnings.warn(
+                f"session {self.id} was not closed", ResourceWarning, stacklevel=2, source=self
+            )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}: {self.status}>"
+
+
+class Session(_Base):
+    """A pipeline that runs, for code that waits on its own thread.
+
+    Parameters
+    ----------
+    pipeline : Pipeline, dict, str or os.PathLike
+        What to run: a pipeline, a manifest as a dict or as JSON text, or the path of its file.
+    session_id : str, optional
+        A name; by default one that nobody can guess.
+    params : sequence of str
+        Parameters as ``"node.param=value"``, which go before those of the manifest.
+    on_progress : callable, optional
+        Called with a `Progress` for each step of a node that loads. What it raises ends the
+        session.
+
+    Raises
+    ------
+    ManifestError, GraphError, NodeNotFound
+        The manifest cannot be run. Nothing has been started then.
+    ResourceLimitError
+        There are too many processes or sessions.
+
+    Notes
+    -----
+    Methods may be called on several threads, so one can send while another receives. An array that
+    is sent is not copied: it belongs to the session from then on, and must not be changed.
+
+    Handlers of signals run while a method waits on the main thread: Ctrl-C raises
+    `KeyboardInterrupt` there, and leaving the ``with`` block then ends the session.
+
+    Examples
+    --------
+    >>> with Session("pipeline.json") as session:  # doctest: +SKIP
+    ...     session.send(samples)
+    ...     session.finish()
+    ...     for output in session:
+    ...         print(output.node, output.item)
+    """
+
+    def start(self) -> "Self":
+        """Start all nodes and wait until they are ready. A ``with`` block does it.
+
+        Returns
+        -------
+        Session
+            This session.
+
+        Raises
+        ------
+        RemoteMediaError
+            A node failed to load or died; the session has ended then.
+        """
+        self._native.initialize(self._step).wait()
+        return self
+
+    def __enter__(self) -> "Self":
+        try:
+            return self.start()
+        except BaseException:
+            self._native.cancel()
+            self.close()
+            raise
+
+    def __exit__(
+        self,
+        exc_type: "type[BaseException] | None",
+        error: "BaseException | None",
+        traceback: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+    def send(self, item: Any, to: "str | None" = None, timeout: "float | None" = None) -> None:
+        """Send an item, waiting for room.
+
+        Parameters
+        ----------
+        item : object
+            What `remotemedia_runtime.execute_pipeline_with_input` takes.
+        to : str, optional
+            The node that gets it, or ``"node.port"``; by default every node that takes items from
+            outside.
+        timeout : float, optional
+            Seconds to wait for room at most; 0 does not wait.
+
+        Raises
+        ------
+        ChannelFullError
+            There was no room in that time.
+        MarshalingError
+            The item, or something in it, cannot be sent.
+        NodeNotFound
+            No node of that name takes items from outside.
+        SessionError
+            The session is not ready, or takes no items any more.
+        """
+        try:
+            self._native.send(item, to).wait(timeout)
+        except TimeoutError:
+            raise ChannelFullError(_no_room(timeout)) from None
+
+    def receive(self, timeout: "float | None" = None) -> "Output | None":
+        """Wait for the next item that leaves the pipeline.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most; 0 does not wait.
+
+        Returns
+        -------
+        Output or None
+            The item; None when the session has ended well.
+
+        Raises
+        ------
+        TimeoutError
+            None came in that time.
+        RemoteMediaError
+            What ended the session, after everything that was complete.
+        """
+        return _output(self._native.receive().wait(timeout))
+
+    def __iter__(self) -> "Iterator[Output]":
+        while (output := self.receive()) is not None:
+            yield output
+
+    def flush(self) -> None:
+        """Drop everything that is queued: nothing comes out any more of what was sent before."""
+        self._native.flush().wait()
+
+    def set_params(self, node: str, params: "Mapping[str, Any]") -> None:
+        """Give a node new values of parameters, between two items.
+
+        Parameters
+        ----------
+        node : str
+            Its id.
+        params : mapping
+            Those that change.
+
+        Raises
+        ------
+        ParameterError
+            It does not have or take them; nothing has changed.
+        NodeNotFound
+            There is no such node.
+        """
+        self._native.set_params(node, dict(params)).wait()
+
+    def stats(self) -> "dict[str, Any]":
+        """Tell what it has done so far.
+
+        Returns
+        -------
+        dict
+            ``status``, ``uptime_us``, ``nodes`` and ``channels`` (lists of dicts), ``processes``,
+            ``memory_bytes``, ``waiting_outputs``, ``flushed_outputs``.
+        """
+        return self._native.statistics().wait()
+
+    def events(self) -> "Iterator[dict[str, Any]]":
+        """Tell what happens from now on, until the session has ended.
+
+        Yields
+        ------
+        dict
+            Its ``event`` is "status", "progress", "item_skipped", "node_restarts",
+            "node_restarted", "dead_letter" or "missed" (of which there were too many to wait).
+        """
+        events = self._native.events()
+
+        def follow() -> "Iterator[dict[str, Any]]":
+            while (event := events.next().wait()) is not None:
+                yield event
+
+        return follow()
+
+    def close(self) -> None:
+        """End everything and wait until nothing is left. Closing twice is fine."""
+        self._end()
+
+
+class AsyncSession(_Base):
+    """A pipeline that runs, for code on an asyncio loop.
+
+    It takes what `Session` takes, and does what that does; its methods are awaited.
+
+    Notes
+    -----
+    What is awaited may be cancelled, and be given a time limit by `asyncio.wait_for`: an item that
+    was not received stays, an item that had no room was not sent.
+
+    Examples
+    --------
+    >>> async def main():
+    ...     async with AsyncSession("pipeline.json") as session:
+    ...         await session.send(samples)
+    ...         session.finish()
+    ...         async for output in session:
+    ...             print(output.node, output.item)
+    """
+
+    async def start(self) -> "Self":
+        """Start all nodes and wait until they are ready; see `Session.start`."""
+        await _done(self._native.initialize(self._step))
+        return self
+
+    async def __aenter__(self) -> "Self":
+        try:
+            return await self.start()
+        except BaseException:
+            self._native.cancel()
+            await self.close()
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: "type[BaseException] | None",
+        error: "BaseException | None",
+        traceback: "TracebackType | None",
+    ) -> None:
+        await self.close()
+
+    async def send(self, item: Any, to: "str | None" = None) -> None:
+        """Send an item, waiting for room; see `Session.send`."""
+        await _done(self._native.send(item, to))
+
+    async def receive(self) -> "Output | None":
+        """Wait for the next item that leaves the pipeline; see `Session.receive`."""
+        return _output(await _done(self._native.receive()))
+
+    async def __aiter__(self) -> "AsyncIterator[Output]":
+        while (output := await self.receive()) is not None:
+            yield output
+
+    async def flush(self) -> None:
+        """Drop everything that is queued; see `Session.flush`."""
+        await _done(self._native.flush())
+
+    async def set_params(self, node: str, params: "Mapping[str, Any]") -> None:
+        """Give a node new values of parameters; see `Session.set_params`."""
+        await _done(self._native.set_params(node, dict(params)))
+
+    async def stats(self) -> "dict[str, Any]":
+        """Tell what it has done so far; see `Session.stats`."""
+        found: dict[str, Any] = await _done(self._native.statistics())
+        return found
+
+    def events(self) -> "AsyncIterator[dict[str, Any]]":
+        """Tell what happens from now on; see `Session.events`."""
+        events = self._native.events()
+
+        async def follow() -> "AsyncIterator[dict[str, Any]]":
+            while (event := await _done(events.next())) is not None:
+                yield event
+
+        return follow()
+
+    async def close(self) -> None:
+        """End everything and wait until nothing is left. Closing twice is fine."""
+        if self._is_open:
+            self._is_open = False
+            _open.discard(self)
+            await _done(self._native.close())
+
+
+def _output(received: "tuple[str, Any] | None") -> "Output | None":
+    return None if received is None else Output(*received)
+
+
+def _no_room(timeout: "float | None") -> str:
+    return f"no room for the item within {timeout} s; it was not sent"
+
+
+async def _done(task: "_native._Task") -> Any:
+    # asyncio is not loaded for those who do without it.
+    from remotemedia_runtime import _callbacks
+
+    return await _callbacks.receive(task)

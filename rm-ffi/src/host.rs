@@ -1,0 +1,120 @@
+//! What everything that runs for Python shares in this process, and how its manifests and inputs are
+//! read.
+//!
+//! Main function: [`host`]. Running is the matter of `run` and `session`.
+
+use std::path::{Path, PathBuf};
+
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use rm_core::{DataType, RuntimeData, TensorType};
+use rm_session::{Machine, Manifest, Plan, Runtime, RuntimeConfig, parse_override};
+
+use crate::array;
+use crate::convert;
+use crate::errors::Error;
+use crate::functions::REGISTRY;
+
+/// Rate of a bare array of samples where nothing says another, in Hz.
+const DEFAULT_RATE: u32 = 16_000;
+
+/// What all runs of this process share.
+pub(crate) struct Host {
+    pub(crate) tokio: tokio::runtime::Runtime,
+    pub(crate) runtime: Runtime,
+    process: u32,
+}
+
+pub(crate) fn host(py: Python<'_>) -> PyResult<&'static Host> {
+    static HOST: PyOnceLock<Host> = PyOnceLock::new();
+    let host = HOST.get_or_try_init(py, || start(py))?;
+    host.check()?;
+    Ok(host)
+}
+
+impl Host {
+    /// # Errors
+    /// `RuntimeError` in a process that was forked from the one that this was made in.
+    pub(crate) fn check(&self) -> PyResult<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err(
+            "this process was forked from one that had run pipelines, which cannot be carried \
+             over; start it with multiprocessing's \"spawn\" or \"forkserver\"",
+        ))
+    }
+}
+
+fn start(py: Python<'_>) -> PyResult<Host> {
+    let python: Option<PathBuf> = py.import("sys")?.getattr("executable")?.extract()?;
+    let mut config = RuntimeConfig::load().map_err(|error| Error::Setup(error.into()))?;
+    let own = python.filter(|path| !path.as_os_str().is_empty());
+    config.python = config.python.or(own);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(2).thread_name("remotemedia").enable_all().build();
+    let tokio = built.map_err(|error| Error::Setup(error.into()))?;
+    let runtime = Runtime::new(config, REGISTRY.clone());
+    Ok(Host { tokio, runtime, process: std::process::id() })
+}
+
+/// A manifest from its text, or from the file that a path object names.
+pub(crate) fn read_manifest(
+    manifest: &Bound<'_, PyAny>,
+    overrides: &[String],
+) -> PyResult<Manifest> {
+    let mut read = match manifest.extract::<String>() {
+        Ok(text) => Manifest::from_json(&text),
+        Err(_) => Manifest::from_file(manifest.extract::<PathBuf>()?),
+    }
+    .map_err(Error::from)?;
+    for text in overrides {
+        let (node, param, value) = parse_override(text).map_err(Error::from)?;
+        read = read.with_param(&node, param, value).map_err(Error::from)?;
+    }
+    Ok(read)
+}
+
+pub(crate) fn plan(host: &Host, manifest: Manifest) -> Result<Plan, Error> {
+    Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::probe())?)
+}
+
+pub(crate) fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {
+    if let Ok(array) = input.cast::<PyUntypedArray>()
+        && array.ndim() == 1
+        && let Some(TensorType::F32 | TensorType::I16) = array::tensor_type(&array.dtype())
+        && let Some(rate) = rate_of_bare_samples(plan)
+    {
+        return convert::sound(array, rate);
+    }
+    convert::from_python(input)
+}
+
+/// The rate of samples that come without one; `None` if the first node takes no audio, or is a
+/// Python node that does not say by a parameter that it does.
+fn rate_of_bare_samples(plan: &Plan) -> Option<u32> {
+    const PARAMETER: &str = "sample_rate";
+    let node = &plan.nodes[*plan.inputs.first()?];
+    let given = node.params.get(PARAMETER);
+    let (takes_audio, default) = match REGISTRY.metadata(&node.node_type) {
+        Some(metadata) => {
+            let spec = metadata.parameters.iter().find(|spec| spec.name == PARAMETER);
+            let takes_audio = metadata.accepts.contains(&DataType::Audio);
+            (takes_audio, spec.and_then(|spec| spec.default.as_ref()))
+        }
+        None => (given.is_some(), None),
+    };
+    let rate = given.or(default).and_then(serde_json::Value::as_u64);
+    let rate = rate.and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate > 0);
+    takes_audio.then(|| rate.unwrap_or(DEFAULT_RATE))
+}
+
+/// Where the pipeline's sinks write.
+pub(crate) fn files_of(plan: &Plan) -> Vec<PathBuf> {
+    let sinks = plan.nodes.iter().filter(|node| node.node_type == "AudioFileSinkNode");
+    let paths = sinks.filter_map(|node| node.params.get("path").and_then(|path| path.as_str()));
+    let base = plan.base_dir.as_deref().unwrap_or(Path::new(""));
+    paths.map(|path| base.join(path)).collect()
+}

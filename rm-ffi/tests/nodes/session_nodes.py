@@ -1,0 +1,46 @@
+"""Nodes for tests of sessions."""
+
+import time
+from pathlib import Path
+
+from remotemedia import Node
+
+
+class Echo(Node):
+    """Gives every item back as it came."""
+
+    def initialize(self):
+        self.progress(0.5, "half")
+
+    def process(self, item):
+        return item
+
+
+class Scale(Node):
+    """Multiplies numbers; refuses a factor of 0."""
+
+    def process(self, item):
+        return item * self.params.get("factor", 1)
+
+    def set_params(self, params):
+        if params.get("factor") == 0:
+            raise ValueError("a factor of 0 leaves nothing")
+        super().set_params(params)
+
+
+class Gate(Node):
+    """Takes nothing as long as the file `open` is not there."""
+
+    def process(self, item):
+        while not Path(self.params["open"]).exists():
+            time.sleep(0.005)
+        return item
+
+
+class FailsOnText(Node):
+    """Fails on text."""
+
+    def process(self, item):
+        if isinstance(item, str):
+            raise ValueError("no text, please")
+        return item

@@ -1,0 +1,473 @@
+"""Sessions, as programs use them: on threads and on loops."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import NODES, WATCHDOG, manifest
+
+from remotemedia import AsyncSession, Output, Session
+from remotemedia_runtime.errors import (
+    ChannelFullError,
+    CycleError,
+    GraphError,
+    MarshalingError,
+    NodeNotFound,
+    ParameterError,
+    PythonError,
+    ResourceLimitError,
+    SessionError,
+)
+
+SAME = ("same", "PassThroughNode")
+ECHO = ("echo", "session_nodes:Echo")
+NATIVE = manifest(SAME)
+WORKER = manifest(ECHO)
+
+
+@pytest.fixture(params=[NATIVE, WORKER], ids=["native", "worker"])
+def source(request):
+    return request.param
+
+
+def test_items_come_out_in_order_with_their_node(source):
+    name = json.loads(source)["nodes"][0]["id"]
+    with Session(source) as session:
+        assert session.status == "ready"
+        for number in range(5):
+            session.send({"number": number})
+        session.finish()
+        assert list(session) == [Output(name, {"number": number}) for number in range(5)]
+        assert session.receive() is None
+    assert session.status == "stopped"
+
+
+def test_an_item_comes_back_while_the_session_goes_on(source):
+    samples = np.arange(1_000, dtype=np.float32)
+    with Session(source) as session:
+        for _ in range(3):
+            session.send(samples)
+            item = session.receive(WATCHDOG).item
+            np.testing.assert_array_equal(item, samples)
+
+
+def test_a_session_is_made_of_a_dict_a_text_a_file_or_a_pipeline(tmp_path):
+    class Pipeline:
+        def serialize(self):
+            return NATIVE
+
+    path = tmp_path / "pipeline.json"
+    path.write_text(NATIVE)
+    for source in (json.loads(NATIVE), NATIVE, path, Pipeline()):
+        with Session(source) as session:
+            session.send("x", to="same")
+            assert session.receive() == ("same", "x")
+
+
+def test_what_cannot_run_is_told_before_anything_starts():
+    two = [("a", "PassThroughNode"), ("b", "PassThroughNode")]
+    cases = [
+        (manifest(("a", "PassThruNode")), NodeNotFound, "PassThroughNode"),
+        (manifest(*two, connections=[("a", "b"), ("b", "a")]), CycleError, "a"),
+        ("{", ValueError, "JSON"),
+    ]
+    for source, expected, text in cases:
+        with pytest.raises(expected, match=text):
+            Session(source)
+    with pytest.raises(ValueError, match=r"missing\.json"):
+        Session(Path("missing.json"))
+
+
+def test_a_name_is_taken_once_at_a_time():
+    with Session(NATIVE, session_id="mine") as session:
+        assert session.id == "mine"
+        with pytest.raises(SessionError, match="there is a session mine already"):
+            Session(NATIVE, session_id="mine")
+    with Session(NATIVE, session_id="mine"):
+        pass
+
+
+def test_parameters_can_be_given_beside_the_manifest():
+    with Session(manifest(("s", "session_nodes:Scale")), params=["s.factor=3"]) as session:
+        session.send(2)
+        assert session.receive().item == 6
+
+
+def test_each_step_of_loading_is_told():
+    steps = []
+    with Session(WORKER, on_progress=steps.append):
+        pass
+    assert {step.node for step in steps} == {"echo"}
+    assert any((step.fraction, step.message) == (0.5, "half") for step in steps)
+    assert steps[-1].status == "ready"
+    assert steps[-1].fraction == 1.0
+
+
+def test_what_the_listener_raises_ends_the_session():
+    def refuse(step):
+        raise LookupError(step.node)
+
+    session = Session(WORKER, on_progress=refuse)
+    with pytest.raises(LookupError, match="echo"), session:
+        raise AssertionError("it has started")
+    assert session.status.startswith("error")
+
+
+def test_parameters_change_between_items():
+    with Session(manifest(("s", "session_nodes:Scale", {"factor": 2}))) as session:
+        session.send(1)
+        assert session.receive().item == 2
+        session.set_params("s", {"factor": 5})
+        session.send(1)
+        assert session.receive().item == 5
+        with pytest.raises(ParameterError, match="leaves nothing"):
+            session.set_params("s", {"factor": 0})
+        with pytest.raises(NodeNotFound, match="did you mean"):
+            session.set_params("ss", {"factor": 1})
+        with pytest.raises(MarshalingError):
+            session.set_params("s", {"factor": {1}})
+        session.send(1)
+        assert session.receive().item == 5
+
+
+def test_a_flush_drops_what_waits(tmp_path):
+    gate = tmp_path / "open"
+    with Session(manifest(("gate", "session_nodes:Gate", {"open": str(gate)}))) as session:
+        for number in range(5):
+            session.send(number)
+        session.flush()
+        session.send("after")
+        gate.touch()
+        session.finish()
+        assert [output.item for output in session] == ["after"]
+
+
+def test_an_item_without_room_is_not_sent(tmp_path):
+    gate = tmp_path / "open"
+    node = ("gate", "session_nodes:Gate", {"open": str(gate)})
+    with Session(manifest(node)) as session:
+        sent = []
+
+        def send_all():
+            for number in itertools.count():
+                session.send(number, timeout=0.2)
+                sent.append(number)
+
+        with pytest.raises(ChannelFullError, match="was not sent"):
+            send_all()
+        gate.touch()
+        session.finish()
+        assert [output.item for output in session] == sent
+
+
+def test_nothing_within_the_time_is_a_timeout_and_loses_nothing(source):
+    with Session(source) as session:
+        for timeout in (0, 0.01):
+            with pytest.raises(TimeoutError):
+                session.receive(timeout)
+        session.send(1)
+        assert session.receive(WATCHDOG).item == 1
+
+
+def test_wrong_use_is_told_and_the_session_goes_on(source):
+    with Session(source) as session:
+        with pytest.raises(NodeNotFound, match="no input"):
+            session.send(1, to="nobody")
+        with pytest.raises(MarshalingError):
+            session.send(object())
+        with pytest.raises(SessionError, match="initialised before"):
+            session.start()
+        session.send(1)
+        assert session.receive().item == 1
+        session.finish()
+        with pytest.raises(SessionError, match="no items any more"):
+            session.send(2)
+    with pytest.raises(SessionError):
+        session.send(3)
+
+
+def test_a_session_that_was_not_started_takes_nothing():
+    session = Session(NATIVE)
+    with pytest.raises(SessionError, match="initializing"):
+        session.send(1)
+    session.close()
+    session.close()
+
+
+def test_what_a_node_raises_comes_out_after_what_was_complete():
+    with Session(manifest(("f", "session_nodes:FailsOnText"))) as session:
+        session.send(1)
+        assert session.receive().item == 1
+        session.send("text")
+        with pytest.raises(PythonError, match="no text, please") as failure:
+            session.receive()
+        assert failure.value.node_id == "f"
+        with pytest.raises(SessionError):
+            session.receive()
+    assert session.status.startswith("error: ")
+
+
+def test_events_tell_of_items_left_out():
+    node = ("f", "session_nodes:FailsOnText", {}, {"on_error": "skip"})
+    with Session(manifest(node)) as session:
+        events = session.events()
+        session.send("text")
+        session.send(1)
+        session.finish()
+        assert [output.item for output in session] == [1]
+    told = list(events)
+    skipped = [event for event in told if event["event"] == "item_skipped"]
+    assert [(event["node"], event["item"]) for event in skipped] == [("f", 0)]
+    assert "no text, please" in skipped[0]["message"]
+    statuses = [event["status"] for event in told if event["event"] == "status"]
+    assert statuses[-1] == "stopped"
+
+
+def test_statistics_and_report_count_what_was_done(source):
+    with Session(source) as session:
+        session.send(np.zeros(1_000, np.float32))
+        session.receive()
+        # An item may be here before its node has counted it.
+        deadline = time.monotonic() + WATCHDOG
+        while (node := session.stats()["nodes"][0])["items_out"] == 0:
+            assert time.monotonic() < deadline
+        assert (node["items_in"], node["items_out"]) == (1, 1)
+        session.finish()
+        assert list(session) == []
+    report = session.report()
+    assert report["nodes"][0]["items_in"] == 1
+    assert 0 < report["init_time_us"] <= report["total_time_us"]
+    assert report["run_time_us"] <= report["total_time_us"]
+
+
+def test_a_plan_says_what_runs_where():
+    with Session(manifest(SAME, ECHO)) as session:
+        assert "echo" in session.plan
+        executors = {node["id"]: node["executor"] for node in session.plan_dict()["nodes"]}
+    assert executors == {"same": "native", "echo": "multiprocess"}
+
+
+def test_cancelling_wakes_who_receives(source):
+    with Session(source) as session:
+        timer = threading.Timer(0.05, session.cancel)
+        timer.start()
+        with pytest.raises(SessionError, match="cancelled"):
+            session.receive()
+        timer.join()
+
+
+def test_one_thread_sends_while_others_receive(source):
+    count = 2_000
+    received = []
+    with Session(source) as session:
+
+        def take():
+            received.extend(output.item for output in session)
+
+        takers = [threading.Thread(target=take) for _ in range(3)]
+        for taker in takers:
+            taker.start()
+        for number in range(count):
+            session.send(number)
+        session.finish()
+        for taker in takers:
+            taker.join(WATCHDOG)
+    assert sorted(received) == list(range(count))
+
+
+def test_a_session_left_open_is_warned_of():
+    session = Session(NATIVE).start()
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del session
+
+
+def test_a_loop_sends_and_receives(source):
+    async def main():
+        async with AsyncSession(source) as session:
+
+            async def feed():
+                for number in range(500):
+                    await session.send(number)
+                session.finish()
+
+            feeding = asyncio.create_task(feed())
+            items = [output.item async for output in session]
+            await feeding
+            stats = await session.stats()
+            assert stats["nodes"][0]["items_out"] == 500
+        return items
+
+    assert asyncio.run(main()) == list(range(500))
+
+
+def test_a_cancelled_wait_on_a_loop_loses_nothing(source):
+    async def main():
+        async with AsyncSession(source) as session:
+            for _ in range(3):
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(session.receive(), 0.01)
+            await session.send("item")
+            return await asyncio.wait_for(session.receive(), WATCHDOG)
+
+    assert asyncio.run(main()).item == "item"
+
+
+def test_two_sessions_share_a_loop():
+    async def one(number):
+        async with AsyncSession(WORKER) as session:
+            await session.send(number)
+            return (await session.receive()).item
+
+    async def main():
+        return await asyncio.gather(*(one(number) for number in range(2)))
+
+    assert asyncio.run(main()) == [0, 1]
+
+
+def test_a_failure_reaches_the_loop():
+    async def main():
+        steps = []
+        session = AsyncSession(
+            manifest(("f", "session_nodes:FailsOnText")), on_progress=steps.append
+        )
+        async with session:
+            events = session.events()
+            await session.set_params("f", {"x": 1})
+            await session.flush()
+            await session.send("text")
+            with pytest.raises(PythonError, match="no text"):
+                await session.receive()
+        assert steps[-1].status == "ready"
+        return [event["event"] async for event in events]
+
+    assert "status" in asyncio.run(main())
+
+
+def test_a_session_that_does_not_start_leaves_nothing_on_a_loop():
+    async def main():
+        async with AsyncSession(manifest(("x", "session_nodes:Missing"))):
+            raise AssertionError("it has started")
+
+    with pytest.raises(PythonError, match="Missing"):
+        asyncio.run(main())
+
+
+def program(text, *options):
+    """Starts a program beside the nodes of the tests."""
+    return subprocess.Popen(
+        [sys.executable, *options, "-c", textwrap.dedent(text)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=NODES,
+    )
+
+
+@pytest.mark.parametrize("waits", ["session.receive()", "list(session)"])
+def test_ctrl_c_ends_a_session_cleanly(waits):
+    text = f"""
+        from remotemedia import Session
+        with Session({WORKER!r}) as session:
+            print(session._native.statistics().wait()["nodes"][0]["process_id"], flush=True)
+            try:
+                {waits}
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+        print(session.status)
+        """
+    with program(text) as process:
+        worker = int(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert (out.split(), process.returncode) == (["interrupted", "stopped"], 0), err
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_ctrl_c_while_nodes_load_ends_them():
+    text = f"""
+        import sys, time
+        sys.path.insert(0, ".")
+        from remotemedia import Session
+        source = {manifest(("slow", "lifecycle_nodes:LoadsForEver"))!r}
+        def say(step):
+            print(step.status, flush=True)
+        try:
+            with Session(source, on_progress=say) as session:
+                print("started")
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    with program(text) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert out.split()[-1] == "interrupted", err
+    assert "started" not in out
+
+
+def test_a_program_that_ends_with_an_open_session_leaves_nothing():
+    text = f"""
+        from remotemedia import Session
+        session = Session({WORKER!r}).start()
+        print(session.stats()["nodes"][0]["process_id"])
+        """
+    with program(text) as process:
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert process.returncode == 0, err
+    assert not Path(f"/proc/{int(out)}").exists()
+
+
+def test_a_forked_process_is_refused_and_ends_well():
+    text = f"""
+        import os
+        from remotemedia import Session
+        with Session({NATIVE!r}) as session:
+            pid = os.fork()
+            if pid == 0:
+                for ask in (lambda: session.send(1), lambda: Session({NATIVE!r})):
+                    try:
+                        ask()
+                    except RuntimeError as error:
+                        print("spawn" in str(error), flush=True)
+                raise SystemExit(0)
+            print(os.waitpid(pid, 0)[1], flush=True)
+            session.send(1)
+            print(session.receive().item)
+        """
+    with program(text, "-W", "ignore::DeprecationWarning") as process:
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert out.split() == ["True", "True", "0", "1"], err
+    assert err == ""
+
+
+def test_limits_of_the_runtime_are_told():
+    text = f"""
+        from remotemedia import Session
+        from remotemedia_runtime.errors import ResourceLimitError
+        with Session({NATIVE!r}):
+            try:
+                Session({NATIVE!r})
+            except ResourceLimitError as error:
+                print(error)
+        """
+    environment = os.environ | {"REMOTEMEDIA_MAX_SESSIONS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "there are 1 sessions, 1 are allowed\n", done.stderr
+    assert issubclass(ResourceLimitError, RuntimeError)
+    assert issubclass(GraphError, ValueError)
