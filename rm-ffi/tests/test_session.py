@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NODES, WATCHDOG, manifest
+from conftest import NODES, WATCHDOG, manifest, shared_memory_of
 
 from remotemedia import AsyncSession, Output, Session
 from remotemedia_runtime.errors import (
@@ -287,8 +287,14 @@ def test_one_thread_sends_while_others_receive(source):
 
 def test_a_session_left_open_is_warned_of():
     session = Session(NATIVE).start()
+    before = shared_memory_of(os.getpid())
+    assert before
     with pytest.warns(ResourceWarning, match="was not closed"):
         del session
+    deadline = time.monotonic() + WATCHDOG
+    while shared_memory_of(os.getpid()) >= before:
+        assert time.monotonic() < deadline, "it has not ended"
+        time.sleep(0.005)
 
 
 def test_a_loop_sends_and_receives(source):
