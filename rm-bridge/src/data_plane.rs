@@ -26,6 +26,9 @@ pub enum DataPlaneError {
     /// A doorbell cannot be made.
     #[error(transparent)]
     Wake(#[from] WakeError),
+    /// A doorbell without files cannot be made.
+    #[error("cannot make a doorbell")]
+    Doorbell(#[source] std::io::Error),
 }
 
 /// Says that nothing follows. Where a full queue drops items, that waits until it is empty: the end is
@@ -41,7 +44,8 @@ pub(crate) fn end_stream(publisher: &Publisher) -> Result<(), PublishError> {
 #[derive(Debug)]
 pub struct DataPlane {
     channels: Vec<SharedMemoryChannel>,
-    namespace: Namespace,
+    /// `None` where there is nothing to share.
+    namespace: Option<Namespace>,
 }
 
 impl DataPlane {
@@ -50,19 +54,29 @@ impl DataPlane {
     /// # Errors
     /// [`DataPlaneError::Namespace`].
     pub fn create() -> Result<Self, DataPlaneError> {
-        Ok(Self { channels: Vec::new(), namespace: Namespace::create()? })
+        Ok(Self { channels: Vec::new(), namespace: Some(Namespace::create()?) })
+    }
+
+    /// One for a pipeline without channels: it has no shared memory and no folder, and its doorbells
+    /// are for this process only.
+    pub fn empty() -> Self {
+        Self { channels: Vec::new(), namespace: None }
     }
 
     /// Makes the next channel. Channels are numbered from 0 in the order in which they are made.
     ///
     /// # Errors
     /// [`DataPlaneError::Channel`].
+    ///
+    /// # Panics
+    /// If it is an [`empty`](Self::empty) one.
     pub fn add_channel(
         &mut self,
         id: &ChannelId,
         options: ChannelOptions,
     ) -> Result<(), DataPlaneError> {
-        self.channels.push(SharedMemoryChannel::create(&self.namespace, id, options)?);
+        let namespace = self.namespace.as_ref().expect("an empty one gets no channels");
+        self.channels.push(SharedMemoryChannel::create(namespace, id, options)?);
         Ok(())
     }
 
@@ -71,7 +85,10 @@ impl DataPlane {
     /// # Errors
     /// [`DataPlaneError::Wake`].
     pub fn doorbell(&self) -> Result<Arc<Doorbell>, DataPlaneError> {
-        Ok(Arc::new(Doorbell::create(&self.namespace)?))
+        Ok(Arc::new(match &self.namespace {
+            Some(namespace) => Doorbell::create(namespace)?,
+            None => Doorbell::local().map_err(DataPlaneError::Doorbell)?,
+        }))
     }
 
     /// Joins a channel as its publisher.
@@ -135,9 +152,9 @@ impl DataPlane {
         self.channels[channel].bytes_copied_in()
     }
 
-    /// The folder by which workers open it.
-    pub fn folder(&self) -> &Path {
-        self.namespace.folder()
+    /// The folder by which workers open it; `None` for an empty one.
+    pub fn folder(&self) -> Option<&Path> {
+        self.namespace.as_ref().map(Namespace::folder)
     }
 
     /// Closes all channels: everybody who waits on one is woken and told.
@@ -147,6 +164,8 @@ impl DataPlane {
 
     /// Removes all of its files and shared memory. What is still mapped stays readable.
     pub fn remove(&self) {
-        self.namespace.remove();
+        if let Some(namespace) = &self.namespace {
+            namespace.remove();
+        }
     }
 }

@@ -45,7 +45,7 @@ pub use metrics::{ConnectionReport, InputReport, NodeReport, NodeStatistics};
 pub use multiprocess::{
     Incoming, MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec,
 };
-pub use native::{StageError, StageEvent, StageHandle, StageRemote, spawn_stage};
+pub use native::{StageError, StageEvent, StageHandle, StageRemote, run_stage, spawn_stage};
 pub use outlet::{Outlet, OutletClosed, Output, Outputs, outlet};
 pub use policy::{Admission, CircuitBreaker, ItemGuard, ItemPolicy, OnError, RetryPolicy, Verdict};
 pub use protocol::{

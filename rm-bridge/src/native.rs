@@ -211,6 +211,36 @@ impl StageHandle {
     }
 }
 
+/// Runs a stage until its end, whatever that is, and says which.
+fn work(running: &mut Running, stage: String, go_on: &mut dyn FnMut() -> bool) -> StageEvent {
+    let work = std::panic::AssertUnwindSafe(|| running.run(go_on));
+    match std::panic::catch_unwind(work) {
+        Ok(Ok(finished)) => finished,
+        Ok(Err(error)) => StageEvent::Failed(error),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let message = text.unwrap_or("no message").to_owned();
+            let node = running.in_call();
+            StageEvent::Failed(StageError::Panicked { node, stage, message })
+        }
+    }
+}
+
+/// Runs a stage without channels on the calling thread, which needs room for as many nested calls as
+/// there are nodes. What happens meanwhile is told to `tell`; how it ended is returned. Before each
+/// item that is taken or made, `go_on` is asked; if it says no, the stage is stopped. It may give the
+/// stage items, which is waited for while there are none.
+pub fn run_stage(
+    stage: Stage,
+    tell: impl Fn(StageEvent) + Send + Sync + 'static,
+    go_on: &mut dyn FnMut() -> bool,
+) -> StageEvent {
+    let (controls, name) = (Arc::new(Controls::new(stage.nodes.len())), stage.name.clone());
+    controls.start();
+    work(&mut Running::new(stage, controls, Arc::new(tell)), name, go_on)
+}
+
 /// Starts the thread of a stage. It initialises its nodes at once, then works until all of its
 /// inputs have ended; what happens is told to `events` together with `key`.
 ///
@@ -234,18 +264,7 @@ pub fn spawn_stage<K: Clone + Send + Sync + 'static>(
             Arc::new(move |event| drop(events.send((key.clone(), event))))
         };
         let mut running = Running::new(stage, shared, tell);
-        let work = std::panic::AssertUnwindSafe(|| running.run());
-        let event = match std::panic::catch_unwind(work) {
-            Ok(Ok(finished)) => finished,
-            Ok(Err(error)) => StageEvent::Failed(error),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                let message = text.unwrap_or("no message").to_owned();
-                let node = running.in_call();
-                StageEvent::Failed(StageError::Panicked { node, stage: stage_name, message })
-            }
-        };
+        let event = work(&mut running, stage_name, &mut || true);
         // Told before the ports are dropped: those who only see a port go know less of the cause.
         let has_finished = matches!(event, StageEvent::Finished { .. });
         let _ = events.send((key, event));

@@ -139,6 +139,13 @@ impl Outputs {
         }
     }
 
+    /// The next item that is there.
+    pub fn try_recv(&self) -> Option<Output> {
+        let output = self.shared.lock().items.pop_front()?;
+        self.shared.room.notify_one();
+        Some(output)
+    }
+
     /// Items that wait to be taken.
     pub fn len(&self) -> usize {
         self.shared.lock().items.len()

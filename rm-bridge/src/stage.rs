@@ -131,6 +131,23 @@ impl FeedSender {
     }
 }
 
+impl FeedSender {
+    /// Gives the stage an item, to one place, or to all where none is named.
+    ///
+    /// # Errors
+    /// The item, if there is no room or the stage has ended.
+    pub fn try_send(
+        &self,
+        to: Option<Destination>,
+        data: RuntimeData,
+    ) -> Result<(), Box<RuntimeData>> {
+        let items = self.items.as_ref().expect("the sender is taken only by drop");
+        items.try_send((to, data)).map_err(|rejected| Box::new(rejected.into_inner().1))?;
+        self.ringer.ring();
+        Ok(())
+    }
+}
+
 impl Drop for FeedSender {
     fn drop(&mut self) {
         drop(self.items.take());

@@ -44,28 +44,40 @@ fn run(
         }
     };
     let signals = Signals::watch(py)?;
-    let result = py.detach(|| {
-        host.tokio.block_on(async {
-            let signals = signals.events().map_err(|error| Error::Setup(error.into()))?;
-            let run = rm_session::run(&host.runtime, plan, input, events, cancel.clone());
-            tokio::pin!(run);
-            loop {
-                tokio::select! {
-                    biased;
-                    result = &mut run => break result.map_err(Error::from),
-                    () = signals.next() => {
-                        if let Err(error) = Python::attach(|py| py.check_signals()) {
-                            stop(error);
-                        }
+    let check = |py: Python<'_>| {
+        if let Err(error) = py.check_signals() {
+            stop(error);
+        }
+    };
+    let result = if plan.runs_inline() {
+        // Nobody has to be waited for, which would take longer than many pipelines need.
+        let go_on = || {
+            if signals.have_come() {
+                Python::attach(check);
+            }
+            !cancel.is_cancelled()
+        };
+        py.detach(|| Ok(rm_session::run_inline(&host.runtime, plan, input, events, go_on)?))
+    } else {
+        py.detach(|| {
+            host.tokio.block_on(async {
+                let signals = signals.events().map_err(|error| Error::Setup(error.into()))?;
+                let run = rm_session::run(&host.runtime, plan, input, events, cancel.clone());
+                tokio::pin!(run);
+                loop {
+                    tokio::select! {
+                        biased;
+                        result = &mut run => break result.map_err(Error::from),
+                        () = signals.next() => Python::attach(check),
                     }
                 }
-            }
+            })
         })
-    });
+    };
     signals.unwatch(py)?;
     match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(result?),
+        None => result.map_err(Error::into),
     }
 }
 

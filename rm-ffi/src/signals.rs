@@ -4,7 +4,7 @@
 //! signal that it has a handler for (`signal.set_wakeup_fd`). Only the main thread runs handlers;
 //! on other threads nothing is watched. What the handlers do is not decided here.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -79,6 +79,17 @@ impl Signals {
             let _ = py.import("os")?.call_method1("write", (watch.before, &heard[..]));
         }
         Ok(())
+    }
+
+    /// Whether signals have come since this was last asked.
+    pub(crate) fn have_come(&self) -> bool {
+        let Some(watch) = &self.watch else { return false };
+        let mut bytes = [0; 64];
+        // Nothing to read is an error too.
+        let Ok(count) = (&watch.read).read(&mut bytes) else { return false };
+        let mut heard = watch.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.extend(&bytes[..count]);
+        true
     }
 
     /// The signals as events. To be called in the context of a tokio runtime.

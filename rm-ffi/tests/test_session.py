@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NODES, WATCHDOG, manifest, shared_memory_of
+from conftest import NODES, WATCHDOG, children_of, manifest, shared_memory_of
 
 from remotemedia import AsyncSession, Output, Session
 from remotemedia_runtime.errors import (
@@ -286,13 +286,13 @@ def test_one_thread_sends_while_others_receive(source):
 
 
 def test_a_session_left_open_is_warned_of():
-    session = Session(NATIVE).start()
+    session = Session(WORKER).start()
     before = shared_memory_of(os.getpid())
     assert before
     with pytest.warns(ResourceWarning, match="was not closed"):
         del session
     deadline = time.monotonic() + WATCHDOG
-    while shared_memory_of(os.getpid()) >= before:
+    while shared_memory_of(os.getpid()) >= before or children_of(os.getpid()):
         assert time.monotonic() < deadline, "it has not ended"
         time.sleep(0.005)
 

@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, IntoBytes};
@@ -99,8 +99,9 @@ impl Bell {
 
     fn ring(&self) {
         handover::ring(&self.flag.sleeping, || {
-            // The one failure is a full FIFO, and then there is a wake-up under way already.
-            let _ = (&self.fifo).write(&[1]);
+            // The one failure is a full FIFO, and then there is a wake-up under way already. As many
+            // bytes as an eventfd wants.
+            let _ = (&self.fifo).write(&1_u64.to_ne_bytes());
         });
     }
 }
@@ -145,7 +146,8 @@ impl std::fmt::Debug for Ringer {
 /// What one thread sleeps on.
 pub struct Doorbell {
     bell: Arc<Bell>,
-    namespace: Namespace,
+    /// `None` for one that only this process can ring.
+    namespace: Option<Namespace>,
     waiter: Mutex<Waiter>,
 }
 
@@ -177,7 +179,21 @@ impl Doorbell {
         };
         let made = make().inspect_err(|_| id.remove(namespace.site()));
         let bell = Arc::new(made.map_err(error(id))?);
-        Ok(Self { bell, namespace: namespace.clone(), waiter: Mutex::default() })
+        Ok(Self { bell, namespace: Some(namespace.clone()), waiter: Mutex::default() })
+    }
+
+    /// Makes a doorbell that only this process can ring: it has no files, and no namespace. Ports of
+    /// channels cannot have it.
+    ///
+    /// # Errors
+    /// The operating system's error if there can be no further descriptor.
+    pub fn local() -> io::Result<Self> {
+        let flag = File::from(rustix::fs::memfd_create("bell", rustix::fs::MemfdFlags::CLOEXEC)?);
+        flag.set_len(size_of::<Flag>() as u64)?;
+        let flag = SharedPage::map(&flag)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let bell = Bell { id: BellId(0), fifo: eventfd(0, flags)?.into(), flag };
+        Ok(Self { bell: Arc::new(bell), namespace: None, waiter: Mutex::default() })
     }
 
     /// Its name, by which others open a [`Ringer`].
@@ -228,7 +244,9 @@ impl Doorbell {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(io::Error::other("there is no tokio runtime here"));
         }
-        let path = self.namespace.folder().join(self.id().fifo());
+        let no_files = || io::Error::other("the doorbell has no files");
+        let namespace = self.namespace.as_ref().ok_or_else(no_files)?;
+        let path = namespace.folder().join(self.id().fifo());
         tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(path)
     }
 
@@ -277,7 +295,9 @@ impl Doorbell {
 impl Drop for Doorbell {
     fn drop(&mut self) {
         // They may be gone with their namespace.
-        self.id().remove(self.namespace.site());
+        if let Some(namespace) = &self.namespace {
+            self.id().remove(namespace.site());
+        }
     }
 }
 
@@ -316,6 +336,30 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it maps memory")]
+    fn a_local_doorbell_wakes_its_owner_each_time() {
+        let bell = Doorbell::local().unwrap();
+        let (ringer, turn, taken) = (bell.ringer(), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for next in 1..=2_000 {
+                    turn.store(next, Ordering::Release);
+                    ringer.ring();
+                    while taken.load(Ordering::Acquire) < next {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for next in 1..=2_000 {
+                assert!(bell.wait(|| turn.load(Ordering::Acquire) >= next, None));
+                taken.store(next, Ordering::Release);
+            }
+        });
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert!(!bell.wait(|| false, Some(soon)));
+    }
 
     #[test]
     fn no_wake_up_is_lost_between_two_parked_threads() {

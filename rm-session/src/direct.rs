@@ -92,7 +92,7 @@ impl Runtime {
         if !session.processes().is_empty() {
             return Err(CleanupError::ProcessesStillRunning);
         }
-        if folder.exists() {
+        if folder.is_some_and(|folder| folder.exists()) {
             return Err(CleanupError::ChannelCleanupFailed);
         }
         match session.left_behind() {

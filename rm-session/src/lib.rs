@@ -42,6 +42,7 @@ mod direct;
 mod error;
 mod event;
 mod graph;
+mod inline;
 mod machine;
 mod manifest;
 mod plan;
@@ -61,6 +62,7 @@ pub use direct::{cleanup_session, create_session, default_runtime, initialize_pi
 pub use error::{CleanupError, InitError, InputError, ParamsError, SessionError};
 pub use event::{DeadLetter, SessionEvent, SessionEvents};
 pub use graph::{Graph, GraphError};
+pub use inline::run_inline;
 pub use machine::{Gpu, GpuVendor, Machine, SharedMemory};
 pub use manifest::{
     Capabilities, Connection, ExecutorType, Format, GpuSpec, Manifest, ManifestError,

@@ -5,6 +5,8 @@
 use rm_core::NodeId;
 use serde::Serialize;
 
+use crate::plan::Plan;
+
 /// Where a node is in its initialisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,4 +39,13 @@ pub struct InitProgress {
     pub progress: f32,
     /// What it does, in its own words; may be empty.
     pub message: String,
+}
+
+impl InitProgress {
+    /// A step of a node that this process runs.
+    pub(crate) fn native(plan: &Plan, place: usize, status: InitStatus, progress: f32) -> Self {
+        let planned = &plan.nodes[place];
+        let (node, node_type) = (planned.id.clone(), planned.node_type.clone());
+        Self { node, node_type, status, progress, message: String::new() }
+    }
 }

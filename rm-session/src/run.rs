@@ -2,7 +2,7 @@
 //!
 //! Main function: [`run`].
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rm_bridge::{ConnectionReport, ItemFailure, NodeReport, Output};
 use rm_core::{NodeId, RuntimeData};
@@ -49,8 +49,8 @@ pub struct RunReport {
     pub warnings: Vec<Warning>,
 }
 
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Runs a pipeline: starts it, gives it `input` (each item to each node that takes input from
@@ -78,7 +78,7 @@ pub async fn run(
     let failures = session.skipped();
     let letters = session.dead_letters().into_iter();
     let set_aside = letters.map(|letter| (letter.node, letter.sequence)).collect();
-    let total_time_us = micros(began);
+    let total_time_us = micros(began.elapsed());
     Ok(RunReport {
         name,
         nodes,
@@ -99,7 +99,7 @@ async fn drive(
     began: Instant,
 ) -> Result<(u64, u64), SessionError> {
     session.initialize(|step| events(RunEvent::Progress(step))).await?;
-    let init_time_us = micros(began);
+    let init_time_us = micros(began.elapsed());
     let started = Instant::now();
     let feed = async {
         for item in input {
@@ -118,5 +118,5 @@ async fn drive(
         Ok(())
     };
     tokio::try_join!(feed, take)?;
-    Ok((init_time_us, micros(started)))
+    Ok((init_time_us, micros(started.elapsed())))
 }

@@ -29,6 +29,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::driver::{Driver, Order};
+pub(crate) use self::failures::keep;
 use crate::error::{InputError, SessionError};
 use crate::event::{DeadLetter, SessionEvent, SessionEvents};
 use crate::plan::Plan;
@@ -42,7 +43,7 @@ const OUTPUT_DEPTH: usize = 64;
 /// Events that wait for a slow reader of them.
 const EVENT_DEPTH: usize = 1024;
 /// Items left out that are kept for a report.
-const MAX_SKIPPED: usize = 1000;
+pub(crate) const MAX_SKIPPED: usize = 1000;
 /// Items set aside that are kept, with their data.
 const MAX_DEAD_LETTERS: usize = 100;
 
@@ -69,8 +70,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     /// `None` once the session has ended.
     data_plane: Mutex<Option<Arc<DataPlane>>>,
-    /// The folder of its shared memory.
-    pub(crate) folder: PathBuf,
+    /// The folder of its shared memory, if it has any.
+    pub(crate) folder: Option<PathBuf>,
     /// The channels as they were at the end.
     last_channels: Mutex<Vec<ChannelSnapshot>>,
     pub(crate) outputs: Outputs,
@@ -269,7 +270,7 @@ impl Session {
         let shared = Arc::new(Shared {
             id,
             runtime: runtime.clone(),
-            folder: data_plane.folder().to_owned(),
+            folder: data_plane.folder().map(ToOwned::to_owned),
             data_plane: Mutex::new(Some(Arc::new(data_plane))),
             last_channels: Mutex::default(),
             outputs,
@@ -322,8 +323,8 @@ impl Session {
         self.shared.initialized.load(Ordering::Relaxed)
     }
 
-    /// The folder of its shared memory.
-    pub(crate) fn folder(&self) -> PathBuf {
+    /// The folder of its shared memory, if it has any.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
         self.shared.folder.clone()
     }
 

@@ -4,6 +4,8 @@
 //! nothing runs yet.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -36,6 +38,9 @@ fn seat(plan: &Plan, channel: &PlannedChannel, worker: usize) -> Option<u32> {
 
 /// Makes the channels of a plan.
 pub(crate) fn data_plane(plan: &Plan) -> Result<DataPlane, SessionError> {
+    if plan.channels.is_empty() && plan.workers.is_empty() {
+        return Ok(DataPlane::empty());
+    }
     let mut data_plane = DataPlane::create()?;
     for (number, channel) in plan.channels.iter().enumerate() {
         let (made_here, again) = match channel.producer {
@@ -328,7 +333,7 @@ pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> 
                 shared.id.clone(),
                 planned.id.clone(),
                 planned.node_type.clone(),
-                shared.folder.clone(),
+                shared.folder.clone().expect("whoever has workers has shared memory"),
             )
         },
     }
@@ -336,8 +341,12 @@ pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> 
 
 /// The id under which a session's items travel.
 pub(crate) fn session_id(data_plane: &DataPlane) -> SessionId {
-    let name = data_plane.folder().file_name().and_then(|name| name.to_str()).unwrap_or("session");
-    SessionId::new(name).expect("a namespace is named by sixteen hexadecimal digits")
+    let folder = data_plane.folder().and_then(Path::file_name);
+    let name = folder.map(|name| name.to_string_lossy().into_owned());
+    // Nobody finds anything by the name of one that shares nothing: it is only to be unique.
+    let name =
+        name.unwrap_or_else(|| format!("{:016x}", RandomState::new().build_hasher().finish()));
+    SessionId::new(name).expect("it is sixteen hexadecimal digits, as a namespace's name is")
 }
 
 /// A node's id and type, for progress and errors.

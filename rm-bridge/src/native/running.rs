@@ -132,7 +132,10 @@ impl Running {
         }
     }
 
-    pub(super) fn run(&mut self) -> Result<StageEvent, StageError> {
+    pub(super) fn run(
+        &mut self,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<StageEvent, StageError> {
         for place in 0..self.nodes.len() {
             let node = &mut self.nodes[place];
             self.called = Some(place);
@@ -147,7 +150,7 @@ impl Running {
         let mut sources: Vec<_> =
             (0..self.nodes.len()).filter(|place| self.nodes[*place].inner.source).collect();
         loop {
-            if self.controls.is_stopped() {
+            if self.controls.is_stopped() || !go_on() {
                 return Err(self.stopped_error());
             }
             self.take_word();

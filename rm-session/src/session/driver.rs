@@ -252,7 +252,7 @@ impl Driver {
             return Err(SessionError::NativeInitTimeout { node, timeout });
         }
         for node in nodes {
-            steps.push(native_step(plan, node, InitStatus::LoadingModel, 0.0));
+            steps.push(InitProgress::native(plan, node, InitStatus::LoadingModel, 0.0));
         }
         steps.into_iter().for_each(|step| self.tell_step(step));
         Ok(())
@@ -305,7 +305,7 @@ impl Driver {
                     let plan = Arc::clone(&self.shared.plan);
                     let place = plan.nodes.iter().position(|planned| planned.id == node);
                     if let Some(place) = place {
-                        self.tell_step(native_step(&plan, place, InitStatus::Ready, 1.0));
+                        self.tell_step(InitProgress::native(&plan, place, InitStatus::Ready, 1.0));
                     }
                 }
             }
@@ -343,7 +343,8 @@ impl Driver {
             let last = workers.clone().find(|last| last.node == *node).cloned();
             let plan = &self.shared.plan;
             let native = plan.nodes.iter().position(|planned| planned.id == *node);
-            let native = native.map(|place| native_step(plan, place, InitStatus::Starting, 0.0));
+            let native =
+                native.map(|place| InitProgress::native(plan, place, InitStatus::Starting, 0.0));
             if let Some(mut step) = last.or(native) {
                 step.status = InitStatus::Failed(error.to_string());
                 self.tell_step(step);
@@ -483,17 +484,6 @@ impl StageState {
 
 pub(super) fn is_effect(error: &SessionError) -> bool {
     matches!(error, SessionError::Stage(StageError::Stopped { .. }))
-}
-
-fn native_step(
-    plan: &crate::plan::Plan,
-    place: usize,
-    status: InitStatus,
-    progress: f32,
-) -> InitProgress {
-    let planned = &plan.nodes[place];
-    let (node, node_type) = (planned.id.clone(), planned.node_type.clone());
-    InitProgress { node, node_type, status, progress, message: String::new() }
 }
 
 /// Waits until the session is to be closed.

@@ -23,7 +23,7 @@ struct Kept<'a> {
 
 /// Writes what is known of a failure into a file of the configured folder, in debug mode. What cannot
 /// be written is logged: a failure is told in any case.
-pub(super) fn keep(
+pub(crate) fn keep(
     config: &RuntimeConfig,
     session: &SessionId,
     error: &SessionError,

@@ -72,6 +72,19 @@ impl Node for Hold {
     }
 }
 
+/// Fails on empty texts.
+struct Picky;
+
+impl Node for Picky {
+    fn process(&mut self, input: RuntimeData, output: &mut Output) -> Result<(), NodeError> {
+        if input.payload().is_empty() {
+            return Err(NodeError::Failed { message: "nothing in it".to_owned(), source: None });
+        }
+        output.push(input);
+        Ok(())
+    }
+}
+
 fn metadata(name: &str, source: bool) -> NodeMetadata {
     let number = |name| {
         let kind = rm_core::ParameterKind::Integer;
@@ -95,6 +108,7 @@ pub fn registry() -> NodeRegistry {
     let names = "the names differ";
     registry.register(metadata("Twice", false), |_| Ok(Box::new(Twice))).expect(names);
     registry.register(metadata("Hold", false), |_| Ok(Box::new(Hold::default()))).expect(names);
+    registry.register(metadata("Picky", false), |_| Ok(Box::new(Picky))).expect(names);
     let count = |context: &NodeContext| Ok(Box::new(Count::from_context(context)) as Box<dyn Node>);
     registry.register(metadata("Count", true), count).expect(names);
     registry
@@ -124,13 +138,90 @@ pub async fn run(
     (report, outputs, steps)
 }
 
+/// Runs a manifest as a session and on this thread; both have to come to the same.
 async fn run_native(
     manifest: Value,
     input: &[&str],
 ) -> (Result<RunReport, SessionError>, Vec<String>) {
+    let (here, outputs_here) = run_here(&manifest, input, || true);
     let cancel = CancelToken::new();
     let (report, outputs, _) = run(RuntimeConfig::default(), manifest, input, cancel).await;
+    let facts = |report: &Result<RunReport, SessionError>| match report {
+        Ok(report) => {
+            let nodes = report.nodes.iter();
+            let nodes = nodes.map(|node| {
+                let statistics = &node.statistics;
+                let counts = (statistics.items_in, statistics.items_out, statistics.skipped);
+                format!("{} {counts:?} {}", node.node, statistics.time.count)
+            });
+            let connections = report.connections.iter();
+            let connections = connections.map(|connection| {
+                let counts = (connection.messages, connection.bytes, connection.latency.count);
+                format!("{} {} {counts:?}", connection.from, connection.to)
+            });
+            let all: Vec<_> = nodes.chain(connections).collect();
+            (report.name.clone(), all, report.failures.clone())
+        }
+        Err(error) => (error.to_string(), Vec::new(), Vec::new()),
+    };
+    assert_eq!(facts(&here), facts(&report));
+    if report.is_ok() {
+        assert_eq!(outputs_here, outputs);
+    }
     (report, outputs)
+}
+
+/// Runs a manifest on this thread.
+fn run_here(
+    manifest: &Value,
+    input: &[&str],
+    go_on: impl FnMut() -> bool,
+) -> (Result<RunReport, SessionError>, Vec<String>) {
+    let runtime = Runtime::new(RuntimeConfig::default(), registry());
+    let manifest = Manifest::from_json(&manifest.to_string()).expect("a valid manifest");
+    let plan = Plan::new(manifest, runtime.registry()).expect("a plan");
+    assert!(plan.runs_inline());
+    let input = input.iter().map(|text| RuntimeData::text(*text).expect("short")).collect();
+    let mut outputs = Vec::new();
+    let note = |event| {
+        if let RunEvent::Output(output) = event {
+            outputs.push(format!("{} {}", output.node, output.data.as_text().unwrap_or("?")));
+        }
+    };
+    let report = rm_session::run_inline(&runtime, plan, input, note, go_on);
+    (report, outputs)
+}
+
+#[test]
+fn a_run_on_this_thread_ends_when_it_is_not_to_go_on() {
+    let manifest = json!({"version": "v1",
+        "nodes": [{"id": "numbers", "node_type": "Count", "params": {"limit": 1_000_000}}]});
+    let mut turns = 0;
+    let (report, outputs) = run_here(&manifest, &[], || {
+        turns += 1;
+        turns < 10
+    });
+    assert!(matches!(report, Err(SessionError::Cancelled)));
+    assert_eq!(outputs.len(), 9);
+}
+
+#[tokio::test]
+async fn many_items_of_input_are_taken_in_their_order() {
+    let manifest = json!({"version": "v1", "nodes": [{"id": "hold", "node_type": "Hold"}]});
+    let input: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+    let texts: Vec<_> = input.iter().map(String::as_str).collect();
+    let (report, outputs) = run_native(manifest, &texts).await;
+    assert_eq!(report.unwrap().nodes[0].statistics.items_out, 100);
+    assert_eq!(outputs, input.iter().map(|text| format!("hold {text}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn items_left_out_are_told() {
+    let manifest = json!({"version": "v1",
+        "nodes": [{"id": "picky", "node_type": "Picky", "on_error": "skip"}]});
+    let (report, outputs) = run_native(manifest, &["a", "", "b"]).await;
+    assert_eq!(report.unwrap().failures.len(), 1);
+    assert_eq!(outputs, ["picky a", "picky b"]);
 }
 
 #[tokio::test]

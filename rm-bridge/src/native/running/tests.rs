@@ -87,7 +87,7 @@ fn allocated(items: u64, trace: TraceContext) -> u64 {
     let nodes: Vec<Box<dyn Node>> = vec![source, Box::new(Same), Box::new(Same)];
     let (mut running, _plane) = running(nodes);
     let began = Instant::now();
-    let allocated = measure(|| drop(running.run().expect("nothing fails")));
+    let allocated = measure(|| drop(running.run(&mut || true).expect("nothing fails")));
     println!("{:.1} ns an item", began.elapsed().as_nanos() as f64 / items as f64);
     assert_eq!(running.controls.meter(2).counts.items_in, items);
     allocated.count_total
