@@ -66,4 +66,4 @@ pub use stage::{
     Call, Destination, Feed, FeedSender, Inlet, Publication, Stage, StageNode, Subscription,
 };
 pub use sweep::{Swept, sweep};
-pub use worker::{Decision, Next, ParamsChange, WorkerRuntime, WorkerRuntimeError};
+pub use worker::{Cancellation, Decision, Next, ParamsChange, WorkerRuntime, WorkerRuntimeError};

@@ -21,8 +21,8 @@ use rm_ipc::{
 use rm_process::WorkPage;
 use rm_process::child::{self, ChildHandle, Responder, blocking};
 
-pub use self::control::ParamsChange;
 pub(crate) use self::control::lock;
+pub use self::control::{Cancellation, ParamsChange};
 use self::control::{Controls, listen};
 pub use self::error::WorkerRuntimeError;
 pub(crate) use self::watchdog::Watchdog;
@@ -226,6 +226,11 @@ impl WorkerRuntime {
     /// By which this process tells of itself and calls the session's process, from any thread.
     pub fn handle(&self) -> &ChildHandle {
         &self.own
+    }
+
+    /// Tells whether work in progress is still of use.
+    pub fn cancellation(&self) -> Cancellation {
+        Cancellation { controls: Arc::clone(&self.controls) }
     }
 
     /// Says that the node is ready for items.

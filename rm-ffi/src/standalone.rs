@@ -4,6 +4,8 @@
 //! Main function: [`serve_node`], for `rm_process::spawn_node_process`. Nodes of sessions get items,
 //! and run in [`serve_worker`](crate::worker::serve_worker).
 
+use std::sync::Arc;
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rm_bridge::{FailedIn, WorkerRuntimeError};
@@ -29,7 +31,7 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
 
     let own = requests.handle().clone();
     callbacks::install(py, &own)?;
-    let hooks = PyHooks { runtime: None, own: own.clone() };
+    let hooks = PyHooks { runtime: None, own: own.clone(), desk: Arc::default() };
     let failed = |during, error: &PyErr| {
         let failure = describe(py, during, None, error);
         eprintln!("{failure}");

@@ -9,7 +9,7 @@ mod hooks;
 mod send;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -25,7 +25,8 @@ use crate::errors::chain;
 use crate::node::{Node, describe, ends_process, is_transient};
 use crate::python::generator_type;
 
-pub(crate) use self::hooks::PyHooks;
+use self::hooks::Present;
+pub(crate) use self::hooks::{Desk, PyHooks};
 
 pub(crate) type Shared = Arc<Mutex<WorkerRuntime>>;
 
@@ -66,26 +67,37 @@ impl Phase {
     }
 }
 
-/// By which ways items can come: what nodes see as their `input`.
+/// By which ways items can come: what nodes see as their `input`, and its port.
 struct Ways {
-    of: Vec<Vec<Py<PyAny>>>,
+    of: Vec<Vec<Way>>,
     none: Py<PyAny>,
+}
+
+struct Way {
+    input: Py<PyAny>,
+    port: Option<Arc<str>>,
 }
 
 impl Ways {
     fn new(py: Python<'_>, runtime: &WorkerRuntime) -> PyResult<Self> {
         let input = py.import("remotemedia")?.getattr("Input")?;
-        let way = |from: Option<&str>, port: Option<&str>| Ok(input.call1((from, port))?.unbind());
+        let input_of = |from: Option<&str>, port: Option<&str>| -> PyResult<_> {
+            Ok(input.call1((from, port))?.unbind())
+        };
         let of = runtime.config().inputs.iter().map(|input| {
             let from = input.from.as_ref().map(NodeId::as_str);
             let none = [None];
             let ports = if input.ports.is_empty() { &none[..] } else { &input.ports };
-            ports.iter().map(|port| way(from, port.as_deref())).collect()
+            let way = |port: &Option<String>| {
+                let port = port.as_deref();
+                Ok::<_, PyErr>(Way { input: input_of(from, port)?, port: port.map(Arc::from) })
+            };
+            ports.iter().map(way).collect()
         });
-        Ok(Self { of: of.collect::<PyResult<_>>()?, none: way(None, None)? })
+        Ok(Self { of: of.collect::<PyResult<_>>()?, none: input_of(None, None)? })
     }
 
-    fn of(&self, input: usize, port: usize) -> &Py<PyAny> {
+    fn of(&self, input: usize, port: usize) -> &Way {
         &self.of[input][port]
     }
 }
@@ -93,6 +105,9 @@ impl Ways {
 struct Worker<'py> {
     py: Python<'py>,
     runtime: Shared,
+    desk: Arc<Desk>,
+    /// How long an item may take.
+    timeout: Option<Duration>,
 }
 
 /// Runs the node of this worker process until its session lets it go. Returns the exit code.
@@ -104,7 +119,9 @@ pub(crate) fn serve_worker(py: Python<'_>) -> PyResult<u8> {
     let runtime = py.detach(WorkerRuntime::connect);
     let runtime = runtime.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
     callbacks::install(py, runtime.handle())?;
-    let worker = Worker { py, runtime: Arc::new(Mutex::new(runtime)) };
+    let desk = Arc::new(Desk::new(runtime.cancellation()));
+    let timeout = runtime.config().policy.timeout;
+    let worker = Worker { py, runtime: Arc::new(Mutex::new(runtime)), desk, timeout };
     let mut node = None;
     let ended = worker.work(&mut node);
     let code = match &ended {
@@ -156,11 +173,15 @@ impl<'py> Worker<'py> {
                 Next::Item { data, index, input, port } => {
                     self.work_on(node, data, index, ways.of(input, port))?;
                 }
-                Next::SetParams(change) => match node.change_params(change.params()) {
-                    Ok(()) => change.accept(),
-                    Err(error) => change.refuse(error.to_string()),
-                },
+                Next::SetParams(change) => {
+                    self.desk.put(None);
+                    match node.change_params(change.params()) {
+                        Ok(()) => change.accept(),
+                        Err(error) => change.refuse(error.to_string()),
+                    }
+                }
                 Next::Flush => {
+                    self.desk.put(None);
                     let flush = Phase { during: FailedIn::Process, item: None };
                     node.flush().map_err(flush.failed())?;
                 }
@@ -169,6 +190,7 @@ impl<'py> Worker<'py> {
             }
         }
         let finish = Phase { during: FailedIn::Finish, item: None };
+        self.desk.put(None);
         node.set_input(&ways.none).map_err(finish.failed())?;
         self.call(finish, None, || node.finish())
     }
@@ -187,7 +209,7 @@ impl<'py> Worker<'py> {
             config.node_id.as_str(),
             config.session_id.as_str(),
             config.base_dir.as_deref(),
-            PyHooks { runtime: Some(self.runtime.clone()), own },
+            PyHooks { runtime: Some(self.runtime.clone()), own, desk: Arc::clone(&self.desk) },
         )
     }
 
@@ -197,12 +219,14 @@ impl<'py> Worker<'py> {
         node: &Node<'py>,
         data: RuntimeData,
         index: u64,
-        way: &Py<PyAny>,
+        way: &Way,
     ) -> Result<(), Broken> {
         let phase = Phase { during: FailedIn::Process, item: Some(index) };
         let (header, payload) = data.into_parts();
         let give = || {
-            node.set_input(way)?;
+            let present = Present::new(&header, self.timeout, way.port.clone());
+            self.desk.put(Some(present));
+            node.set_input(&way.input)?;
             convert::to_python(self.py, &header.metadata, payload.clone())
         };
         loop {

@@ -292,7 +292,7 @@ def test_a_session_left_open_is_warned_of():
     with pytest.warns(ResourceWarning, match="was not closed"):
         del session
     deadline = time.monotonic() + WATCHDOG
-    while shared_memory_of(os.getpid()) >= before or children_of(os.getpid()):
+    while shared_memory_of(os.getpid()) & before or children_of(os.getpid()):
         assert time.monotonic() < deadline, "it has not ended"
         time.sleep(0.005)
 
@@ -366,6 +366,45 @@ def test_a_session_that_does_not_start_leaves_nothing_on_a_loop():
 
     with pytest.raises(PythonError, match="Missing"):
         asyncio.run(main())
+
+
+def test_a_node_knows_the_item_in_work():
+    with Session(manifest(("f", "session_nodes:Facts"))) as session:
+        for number in range(3):
+            session.send("item")
+            facts = session.receive().item
+            assert facts["before"] == [None, None, None, False]
+            assert facts["sequence"] == number
+            assert (facts["port"], facts["left"], facts["cancelled"]) == (None, None, False)
+
+
+def test_a_node_knows_how_much_time_it_has():
+    node = ("f", "session_nodes:Facts", {}, {"timeout_secs": 60})
+    with Session(manifest(node)) as session:
+        session.send("item")
+        assert 50 < session.receive().item["left"] <= 60
+
+
+def test_a_node_knows_the_port_of_an_item():
+    nodes = [SAME, ("f", "session_nodes:Facts")]
+    with Session(manifest(*nodes, connections=[("same", "f.left")])) as session:
+        session.send("item")
+        assert session.receive().item["port"] == "left"
+
+
+@pytest.mark.parametrize("end", ["flush", "close"])
+def test_a_node_sees_that_nobody_wants_its_outcome(tmp_path, end):
+    begun, done = tmp_path / "begun", tmp_path / "done"
+    params = {"begun": str(begun), "done": str(done)}
+    with Session(manifest(("u", "session_nodes:UntilCancelled", params))) as session:
+        session.send("unwanted")
+        deadline = time.monotonic() + WATCHDOG
+        while not begun.exists():
+            assert time.monotonic() < deadline
+        getattr(session, end)()
+        while end == "flush" and not done.exists():
+            assert time.monotonic() < deadline
+    assert done.read_text() == "unwanted\n"
 
 
 def program(text, *options):

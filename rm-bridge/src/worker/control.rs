@@ -43,6 +43,19 @@ impl ParamsChange {
     }
 }
 
+/// Tells, on any thread, whether work in progress is still of use.
+#[derive(Debug, Clone)]
+pub struct Cancellation {
+    pub(super) controls: Arc<Controls>,
+}
+
+impl Cancellation {
+    /// Whether the session is over, or has been flushed since `epoch`, that of the item in work.
+    pub fn is_cancelled(&self, epoch: u32) -> bool {
+        self.controls.is_over() || self.controls.epoch() > epoch
+    }
+}
+
 /// What the session has said.
 #[derive(Debug)]
 pub(crate) struct Controls {

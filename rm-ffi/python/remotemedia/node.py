@@ -1,7 +1,7 @@
 """The base class of Python nodes, and what they give and are given beside items."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ class TransientError(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """Where a node runs.
+    """Where a node runs, and what it is at.
 
     Attributes
     ----------
@@ -39,6 +39,38 @@ class Context:
     node_id: str
     session_id: str
     base_dir: Path
+    _hooks: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def port(self) -> "str | None":
+        """The input port that the item in work is for, if its connection names one."""
+        return None if self._hooks is None else self._hooks.port()
+
+    @property
+    def sequence(self) -> "int | None":
+        """The position of the item in work in the channel by which it came, from 0.
+
+        None outside of `Node.process`.
+        """
+        return None if self._hooks is None else self._hooks.sequence()
+
+    @property
+    def deadline(self) -> "float | None":
+        """Until when the item in work is to be done, as `time.time` counts; None for no limit.
+
+        It is the item's own deadline, or the end of the time that the manifest's ``timeout_secs``
+        gives the node for it, whichever comes first.
+        """
+        return None if self._hooks is None else self._hooks.deadline()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants the outcome any more.
+
+        The session ends, or was flushed since the item came. A node that takes long may look now
+        and then, and return early.
+        """
+        return self._hooks is not None and self._hooks.is_cancelled()
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 //! Main type: [`PyHooks`], which `remotemedia.Node` keeps and calls. It serves nodes without channels
 //! too.
 
-use std::sync::TryLockError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use numpy::PyArrayDescr;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use rm_core::DataMetadata;
+use rm_bridge::Cancellation;
+use rm_core::{DataHeader, DataMetadata};
 use rm_process::child::ChildHandle;
 
 use super::Shared;
@@ -16,16 +18,83 @@ use crate::array;
 use crate::errors::{MarshalingError, chain};
 use crate::python::numpy;
 
+/// The item in work, as a node may ask for it.
+#[derive(Clone)]
+pub(super) struct Present {
+    sequence: u64,
+    epoch: u32,
+    deadline: Option<SystemTime>,
+    port: Option<Arc<str>>,
+}
+
+impl Present {
+    /// An item, on which work begins now and may take as long as `timeout`.
+    pub(super) fn new(
+        header: &DataHeader,
+        timeout: Option<Duration>,
+        port: Option<Arc<str>>,
+    ) -> Self {
+        let own = timeout.map(|timeout| SystemTime::now() + timeout);
+        let deadline = [header.deadline, own].into_iter().flatten().min();
+        Self { sequence: header.sequence, epoch: header.epoch, deadline, port }
+    }
+}
+
+/// What the worker's loop and its node share.
+#[derive(Default)]
+pub(crate) struct Desk {
+    present: Mutex<Option<Present>>,
+    /// `None` for a node without channels.
+    cancellation: Option<Cancellation>,
+}
+
+impl Desk {
+    pub(super) fn new(cancellation: Cancellation) -> Self {
+        Self { present: Mutex::default(), cancellation: Some(cancellation) }
+    }
+
+    pub(super) fn put(&self, present: Option<Present>) {
+        *self.present() = present;
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Present>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a node can ask of its worker.
 #[pyclass(frozen, module = "remotemedia_runtime._native", name = "_Hooks")]
 pub(crate) struct PyHooks {
     /// `None` for a node without channels.
     pub(crate) runtime: Option<Shared>,
     pub(crate) own: ChildHandle,
+    pub(crate) desk: Arc<Desk>,
 }
 
 #[pymethods]
 impl PyHooks {
+    /// The position of the item in work in the channel by which it came.
+    fn sequence(&self) -> Option<u64> {
+        self.desk.present().as_ref().map(|present| present.sequence)
+    }
+
+    /// The port of the node that the item in work is for.
+    fn port(&self) -> Option<String> {
+        self.desk.present().as_ref()?.port.as_deref().map(str::to_owned)
+    }
+
+    /// Until when the item in work is of use, in seconds since 1970.
+    fn deadline(&self) -> Option<f64> {
+        let deadline = self.desk.present().as_ref()?.deadline?;
+        deadline.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let epoch = self.desk.present().as_ref().map_or(u32::MAX, |present| present.epoch);
+        let cancellation = self.desk.cancellation.as_ref();
+        cancellation.is_some_and(|cancellation| cancellation.is_cancelled(epoch))
+    }
+
     fn progress(&self, py: Python<'_>, fraction: f32, message: String) -> PyResult<()> {
         let sent = py.detach(|| self.own.progress(fraction, message));
         sent.map_err(|error| PyRuntimeError::new_err(chain(&error)))

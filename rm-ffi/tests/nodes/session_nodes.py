@@ -44,3 +44,33 @@ class FailsOnText(Node):
         if isinstance(item, str):
             raise ValueError("no text, please")
         return item
+
+
+class Facts(Node):
+    """Says what is known of the item in work."""
+
+    def initialize(self):
+        context = self.context
+        self.before = (context.port, context.sequence, context.deadline, context.cancelled)
+
+    def process(self, item):
+        context = self.context
+        left = None if context.deadline is None else context.deadline - time.time()
+        return {
+            "before": self.before,
+            "port": context.port,
+            "sequence": context.sequence,
+            "left": left,
+            "cancelled": context.cancelled,
+        }
+
+
+class UntilCancelled(Node):
+    """Works on an item until nobody wants it any more, and notes that in the file `done`."""
+
+    def process(self, item):
+        Path(self.params["begun"]).touch()
+        while not self.context.cancelled:
+            time.sleep(0.001)
+        with Path(self.params["done"]).open("a") as file:
+            file.write(f"{item}\n")

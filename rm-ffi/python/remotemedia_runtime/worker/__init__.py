@@ -44,7 +44,7 @@ def load_node(
     sys.path.insert(0, str(base))
     node = _class_of(node_type)()
     node.params = params
-    node.context = Context(node_id, session_id, base)
+    node.context = Context(node_id, session_id, base, hooks)
     node._hooks = hooks
     return node
 
