@@ -41,7 +41,7 @@ pub use bridge::{
 pub use causes::with_causes;
 pub use data_plane::{DataPlane, DataPlaneError};
 pub use executor::ExecutorType;
-pub use metrics::{ConnectionReport, InputReport, NodeReport, NodeStatistics};
+pub use metrics::{ConnectionReport, InputReport, NodeReport, NodeStatistics, peak_memory};
 pub use multiprocess::{
     Incoming, MultiprocessExecutor, Worker, WorkerError, WorkerEvents, WorkerSpec,
 };

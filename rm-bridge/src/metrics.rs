@@ -18,6 +18,13 @@ pub struct NodeStatistics {
     pub items_in: u64,
     /// Items that it made.
     pub items_out: u64,
+    /// Payload bytes of the items that it was given.
+    pub bytes_in: u64,
+    /// Payload bytes of the items that it made.
+    pub bytes_out: u64,
+    /// Of these, bytes that were copied into shared memory instead of being made there, once for each
+    /// channel.
+    pub copied_bytes: u64,
     /// Failures, those of tries that were repeated included.
     pub errors: u64,
     /// Tries after the first.
@@ -30,8 +37,12 @@ pub struct NodeStatistics {
     pub repeated: u64,
     /// Time of its own work per item, without waiting.
     pub time: LatencySummary,
-    /// Time of its own work since it was ready, from 0 to 1.
+    /// Time of its own work, all items together, in microseconds.
+    pub total_us: f64,
+    /// Share of its own work in the time since it was ready, from 0 to 1.
     pub busy: f64,
+    /// The most memory that its process has had in RAM, in bytes; 0 for a node without one.
+    pub peak_memory_bytes: u64,
 }
 
 /// What one node did.
@@ -49,7 +60,7 @@ pub struct NodeReport {
 /// Counts what a node does.
 #[derive(Debug)]
 pub(crate) struct NodeMeter {
-    /// All but times.
+    /// All but times and memory.
     pub(crate) counts: NodeStatistics,
     time: Latencies,
     busy: Duration,
@@ -80,8 +91,18 @@ impl NodeMeter {
     pub(crate) fn statistics(&self) -> NodeStatistics {
         let elapsed = self.since.elapsed().as_secs_f64();
         let busy = if elapsed > 0.0 { (self.busy.as_secs_f64() / elapsed).min(1.0) } else { 0.0 };
-        NodeStatistics { time: self.time.summary(), busy, ..self.counts.clone() }
+        let total_us = self.busy.as_secs_f64() * 1e6;
+        NodeStatistics { time: self.time.summary(), total_us, busy, ..self.counts.clone() }
     }
+}
+
+/// The most memory that this process has had in RAM, in bytes; 0 where that is not known. Unlike what
+/// getrusage(2) says, it is that of its own program only.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
 }
 
 /// What came in by one channel.

@@ -27,7 +27,7 @@ use self::control::{Controls, listen};
 pub use self::error::WorkerRuntimeError;
 pub(crate) use self::watchdog::Watchdog;
 use crate::data_plane::end_stream;
-use crate::metrics::InputReport;
+use crate::metrics::{InputReport, peak_memory};
 use crate::policy::{Admission, ItemGuard};
 use crate::protocol::{
     FailedIn, ItemPlace, WorkCode, WorkerConfig, WorkerEvent, WorkerFailure, WorkerRequest,
@@ -378,6 +378,7 @@ impl WorkerRuntime {
         }
         let index = counts.items_in;
         counts.items_in += 1;
+        counts.bytes_in += data.payload().len() as u64;
         drop(meter);
         self.work = Some(Work {
             place,
@@ -475,7 +476,8 @@ impl WorkerRuntime {
             end_stream(&output.publisher)?;
         }
         let inputs = self.inputs.iter().map(|input| InputReport::of(&input.subscriber)).collect();
-        let node = lock(&self.controls.meter).statistics();
+        let mut node = lock(&self.controls.meter).statistics();
+        node.peak_memory_bytes = peak_memory();
         self.tell_last(&WorkerEvent::Finished { node, inputs })?;
         for input in &mut self.inputs {
             if let Some(end) = input.end.filter(|_| input.seated) {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use rm_core::{NodeRegistry, did_you_mean};
-use rm_session::{Manifest, Plan, PlanError, ProblemKind};
+use rm_session::{Machine, Manifest, Plan, PlanError, ProblemKind, RuntimeConfig};
 
 use crate::errors::{Error, NodeNotFound};
 use crate::json;
@@ -43,7 +43,9 @@ pub(crate) fn validate_manifest(py: Python<'_>, manifest_json: &str) -> PyResult
 
 fn check(manifest_json: &str) -> Result<(), Error> {
     let manifest = Manifest::from_json(manifest_json)?;
-    if let Err(error) = Plan::new(manifest, &REGISTRY) {
+    if let Err(error) =
+        Plan::with(manifest, &REGISTRY, &RuntimeConfig::default(), &Machine::recent())
+    {
         let mut problems = error.problems().to_vec();
         problems.retain(|problem| problem.kind != ProblemKind::UnknownNodeType);
         if !problems.is_empty() {

@@ -78,7 +78,7 @@ pub(crate) fn read_manifest(
 }
 
 pub(crate) fn plan(host: &Host, manifest: Manifest) -> Result<Plan, Error> {
-    Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::probe())?)
+    Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::recent())?)
 }
 
 pub(crate) fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {

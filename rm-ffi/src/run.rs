@@ -101,12 +101,15 @@ fn run(
 ///     many there are. Of other items it is the item if there is exactly one, else the list.
 ///     With several output nodes it is a dict of such results by node id; without any it is None.
 ///
-///     ``metrics`` has ``total_time_ms``; ``init_time_us`` and ``run_time_us``; ``nodes``, by id, a
-///     dict with ``executor``; ``items_in`` and ``items_out``; ``errors``, failures of which some
-///     may have been tried again, ``retries``, tries after the first, and ``skipped``, items left
-///     out; ``flushed`` and ``repeated``, items dropped because a flush was asked for or because
-///     they had come before; ``time``, of the node's own work per item, and ``busy``, its share of
-///     all time from 0 to 1; and the list ``connections`` of dicts with ``from`` and ``to``,
+///     ``metrics`` has ``total_time_ms``; ``init_time_us`` and ``run_time_us``; ``bytes``, given to
+///     all nodes together, and ``copied_bytes``, copied to bring data in or into shared memory;
+///     ``peak_memory_bytes``, the most that this process has had in RAM; ``nodes``, by id, a dict
+///     with ``executor``; ``items_in`` and ``items_out``; ``bytes_in``, ``bytes_out`` and
+///     ``copied_bytes``, of what it made; ``errors``, failures of which some may have been tried
+///     again, ``retries``, tries after the first, and ``skipped``, items left out; ``flushed`` and
+///     ``repeated``, items dropped because a flush was asked for or because they had come before;
+///     ``time``, of the node's own work per item, ``total_us``, of all items together, and ``busy``,
+///     its share of all time from 0 to 1; ``peak_memory_bytes``, of its process, or 0; and the list ``connections`` of dicts with ``from`` and ``to``,
 ///     ``from_port`` and ``to_port`` where the connection names them, ``messages``, ``bytes``,
 ///     ``copied_bytes``, ``dropped`` by the queue's policy, ``missed`` and ``latency``. A time is a
 ///     dict with ``count``, ``median_us`` and ``p99_us``.
@@ -243,6 +246,10 @@ fn metrics<'py>(py: Python<'py>, report: &RunReport) -> PyResult<Bound<'py, PyDi
     metrics.set_item("total_time_ms", report.total_time_us as f64 / 1_000.0)?;
     metrics.set_item("init_time_us", report.init_time_us)?;
     metrics.set_item("run_time_us", report.run_time_us)?;
+    let bytes: u64 = report.nodes.iter().map(|node| node.statistics.bytes_in).sum();
+    metrics.set_item("bytes", bytes)?;
+    metrics.set_item("copied_bytes", report.copied_bytes)?;
+    metrics.set_item("peak_memory_bytes", rm_bridge::peak_memory())?;
     metrics.set_item("nodes", nodes)?;
     metrics.set_item("connections", json::to_python(py, &report.connections)?)?;
     Ok(metrics)

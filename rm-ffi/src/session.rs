@@ -323,6 +323,7 @@ impl PySession {
         dict.set_item("connections", json::to_python(py, &connections)?)?;
         dict.set_item("failures", json::to_python(py, &self.session.skipped())?)?;
         dict.set_item("set_aside", json::to_python(py, &set_aside)?)?;
+        dict.set_item("copied_bytes", self.session.copied_bytes())?;
         dict.set_item("init_time_us", init_time_us)?;
         dict.set_item("run_time_us", if ready.is_some() { done_us - init_time_us } else { 0 })?;
         dict.set_item("total_time_us", self.micros(self.times.closed.get()))?;

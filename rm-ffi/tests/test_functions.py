@@ -55,7 +55,8 @@ def test_metrics_name_their_units():
     node = metrics["nodes"]["second"]
     counts = ("items_in", "items_out", "errors", "retries", "skipped", "flushed", "repeated")
     assert [node[count] for count in counts] == [1, 1, 0, 0, 0, 0, 0]
-    assert set(node) == {"executor", "time", "busy", *counts}
+    sizes = {"bytes_in", "bytes_out", "copied_bytes", "peak_memory_bytes"}
+    assert set(node) == {"executor", "time", "total_us", "busy", *counts, *sizes}
     assert set(node["time"]) == {"count", "median_us", "p99_us"}
     assert 0 <= node["busy"] <= 1
     (connection,) = metrics["connections"]
@@ -261,3 +262,32 @@ def test_who_was_told_of_signals_is_told_again_after_a_run():
 def test_the_package_exports_what_it_says():
     assert all(hasattr(remotemedia_runtime, name) for name in remotemedia_runtime.__all__)
     assert remotemedia_runtime.__version__
+
+
+def test_bytes_and_copies_are_counted_for_each_node():
+    samples = np.zeros(1_000, np.float32)
+    text = manifest(("same", "PassThroughNode"), ("echo", "sample_nodes:Echo"))
+    metrics = execute_pipeline_with_input(text, samples)["metrics"]
+    same, echo = metrics["nodes"]["same"], metrics["nodes"]["echo"]
+    assert (same["bytes_in"], same["bytes_out"]) == (4_000, 4_000)
+    # Into the channel to the worker; what a worker gives back of its input is copied again.
+    assert (same["copied_bytes"], echo["copied_bytes"]) == (4_000, 4_000)
+    assert (metrics["bytes"], metrics["copied_bytes"]) == (8_000, 8_000)
+    assert same["peak_memory_bytes"] == 0
+    assert echo["peak_memory_bytes"] > 1_000_000
+    assert metrics["peak_memory_bytes"] > 1_000_000
+    assert 0 < echo["time"]["median_us"] <= echo["total_us"] * 1.02
+
+
+def test_what_stays_in_this_process_is_not_copied():
+    text = manifest(("a", "PassThroughNode"), ("b", "PassThroughNode"))
+    metrics = execute_pipeline_with_input(text, np.zeros(1_000, np.float32))["metrics"]
+    assert (metrics["bytes"], metrics["copied_bytes"]) == (8_000, 0)
+
+
+def test_what_a_node_makes_in_lent_memory_is_not_copied():
+    node = ("l", "sample_nodes:Loans", {"how": "plain"})
+    result = execute_pipeline_with_input(manifest(node), np.zeros(1_000, np.float32))
+    made = result["metrics"]["nodes"]["l"]
+    assert made["bytes_out"] == 4_000
+    assert made["copied_bytes"] == 0

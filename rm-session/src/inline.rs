@@ -148,6 +148,7 @@ pub fn run_inline(
         connections: plan.edges.iter().filter_map(connection).cloned().collect(),
         failures: skipped,
         set_aside: Vec::new(),
+        copied_bytes: 0,
         init_time_us: micros(ready.duration_since(began)),
         run_time_us: micros(total.duration_since(ready)),
         total_time_us: micros(total.duration_since(began)),

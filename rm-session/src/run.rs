@@ -39,6 +39,9 @@ pub struct RunReport {
     /// Items that were set aside because they have ended the process of a node twice, by the node and the
     /// item's position in its channel: the first hundred.
     pub set_aside: Vec<(NodeId, u64)>,
+    /// Payload bytes that were copied into shared memory, in all channels together, those to and from
+    /// the caller included.
+    pub copied_bytes: u64,
     /// Time until every node was ready, in microseconds.
     pub init_time_us: u64,
     /// Time from then until the last item was out, in microseconds.
@@ -78,6 +81,7 @@ pub async fn run(
     let failures = session.skipped();
     let letters = session.dead_letters().into_iter();
     let set_aside = letters.map(|letter| (letter.node, letter.sequence)).collect();
+    let copied_bytes = session.copied_bytes();
     let total_time_us = micros(began.elapsed());
     Ok(RunReport {
         name,
@@ -85,6 +89,7 @@ pub async fn run(
         connections,
         failures,
         set_aside,
+        copied_bytes,
         init_time_us,
         run_time_us,
         total_time_us,

@@ -361,6 +361,11 @@ impl Session {
         self.shared.channels()
     }
 
+    /// Payload bytes that were copied into shared memory so far, in all channels together.
+    pub fn copied_bytes(&self) -> u64 {
+        self.channels().iter().map(|channel| channel.copied_bytes).sum()
+    }
+
     /// All of it as one plain value.
     pub fn snapshot(&self) -> SessionSnapshot {
         SessionSnapshot {

@@ -321,6 +321,7 @@ impl Running {
         }
         let item = meter.counts.items_in;
         meter.counts.items_in += 1;
+        meter.counts.bytes_in += data.payload().len() as u64;
         drop(meter);
         let node = &mut self.nodes[place];
         if let Admission::Reject { failures } = node.guard.admit(Instant::now()) {
@@ -435,7 +436,10 @@ impl Running {
         let mut made = std::mem::take(&mut self.nodes[place].output);
         let emitted = Instant::now();
         for (port, data) in made.drain_ports() {
-            self.controls.meter(place).counts.items_out += 1;
+            let mut meter = self.controls.meter(place);
+            meter.counts.items_out += 1;
+            meter.counts.bytes_out += data.payload().len() as u64;
+            drop(meter);
             let data = carry_on(data.with_epoch(epoch).with_origin(None), trace);
             let mut data = Some(data);
             let is_for = |route: &Route| route.port.as_deref() == port;
@@ -453,6 +457,9 @@ impl Running {
                 way.bytes += data.payload().len() as u64;
                 way.latency.record(u64::try_from(emitted.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 let destination = way.destination.clone();
+                if let Destination::Channel(_) = destination {
+                    self.controls.meter(place).counts.copied_bytes += data.payload().len() as u64;
+                }
                 self.deliver(&destination, data)?;
             }
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rm_ipc::Ringer;
 use rm_process::child::{Responder, blocking};
 
-use crate::metrics::NodeMeter;
+use crate::metrics::{NodeMeter, peak_memory};
 use crate::protocol::{WorkerEvent, WorkerRequest};
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -120,7 +120,11 @@ impl Controls {
                 self.has_params.store(true, Ordering::Release);
                 return;
             }
-            WorkerRequest::Statistics => WorkerEvent::Statistics(lock(&self.meter).statistics()),
+            WorkerRequest::Statistics => {
+                let mut statistics = lock(&self.meter).statistics();
+                statistics.peak_memory_bytes = peak_memory();
+                WorkerEvent::Statistics(statistics)
+            }
             WorkerRequest::Serve(_) => {
                 WorkerEvent::Refused { message: "this worker serves already".to_owned() }
             }

@@ -63,17 +63,18 @@ impl WorkerRuntime {
     /// [`WorkerRuntimeError::Publish`]; `ChannelClosed` there means that the session is over.
     pub fn send(
         &mut self,
-        sample: SampleMutUninit,
+        mut sample: SampleMutUninit,
         mut header: DataHeader,
     ) -> Result<(), WorkerRuntimeError> {
         let Some((origin, epoch)) = self.made() else { return Ok(()) };
         (header.origin, header.epoch) = (origin, epoch);
         header.trace = self.span.trace_of(&header);
+        let len = sample.bytes_mut().len();
         self.waiting(|_| {
             let sample: SampleMut = sample.written(&header).map_err(PublishError::from)?;
             sample.send().map_err(PublishError::from)
         })?;
-        self.sent();
+        self.sent(len, 0);
         Ok(())
     }
 
@@ -89,22 +90,28 @@ impl WorkerRuntime {
         let Some((origin, epoch)) = self.made() else { return Ok(()) };
         let trace = self.span.trace_of(data.header());
         let data = data.with_origin(origin).with_epoch(epoch).with_trace(trace);
-        self.waiting(|runtime| {
+        let len = data.payload().len();
+        let copies = self.waiting(|runtime| {
             let takers = || runtime.outputs.iter().filter(|output| output.port.as_deref() == port);
-            if takers().nth(1).is_some() {
+            let copies = takers().count();
+            if copies > 1 {
                 // Before any is sent: what one of them cannot carry is to reach none.
-                let len = data.payload().len();
                 takers().try_for_each(|output| output.publisher.loan_uninit(len).map(drop))?;
             }
-            takers().try_for_each(|output| output.publisher.publish(&data))
+            takers().try_for_each(|output| output.publisher.publish(&data))?;
+            Ok::<_, PublishError>(copies)
         })?;
-        self.sent();
+        self.sent(len, copies * len);
         Ok(())
     }
 
     /// Notes that what was made last is sent: a later try of the item leaves it out.
-    fn sent(&mut self) {
-        lock(&self.controls.meter).counts.items_out += 1;
+    fn sent(&mut self, len: usize, copied: usize) {
+        let mut meter = lock(&self.controls.meter);
+        meter.counts.items_out += 1;
+        meter.counts.bytes_out += len as u64;
+        meter.counts.copied_bytes += copied as u64;
+        drop(meter);
         if let Some(work) = &mut self.work {
             work.sent = work.made;
         }

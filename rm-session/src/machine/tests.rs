@@ -91,3 +91,10 @@ fn an_interpreter_is_on_the_search_path_or_a_path_that_exists() {
     assert!(!has_interpreter(Path::new("no-such-python")));
     assert!(!has_interpreter(&folder.path().join("bin/python")));
 }
+
+#[test]
+fn what_was_found_lately_is_this_machine() {
+    let (first, second) = (Machine::recent(), Machine::recent());
+    assert_eq!((first.cores, &first.arch), (second.cores, &second.arch));
+    assert_eq!(first.cores, Machine::probe().cores);
+}
