@@ -161,7 +161,8 @@ class _Base:
         dict
             ``name``; ``nodes`` and ``connections``, lists of dicts, empty before the end;
             ``failures`` and ``set_aside``, items that were left out; ``copied_bytes``, into
-            shared memory; ``init_time_us``, ``run_time_us`` and ``total_time_us``; ``warnings``; ``files``, which it has written.
+            shared memory; ``init_time_us``, ``run_time_us`` and ``total_time_us``; ``warnings``;
+            ``files``, which it has written.
         """
         return self._native.report()
 
