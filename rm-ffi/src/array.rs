@@ -30,6 +30,9 @@ use rm_ipc::SampleMutUninit;
 
 use crate::errors::MarshalingError;
 
+/// From here on, NumPy numbers the types that other packages define (`NPY_USERDEF`).
+const NPY_USERDEF: c_int = 256;
+
 /// Owns the payload under a read-only array: shared memory lives as long as any view of it.
 #[pyclass(frozen, module = "remotemedia_runtime._native", name = "_Payload")]
 struct PyPayload {
@@ -59,6 +62,7 @@ pub(crate) fn descr(py: Python<'_>, dtype: TensorType) -> PyResult<Bound<'_, PyA
         TensorType::Complex64 => numpy::dtype::<Complex32>(py),
         TensorType::Complex128 => numpy::dtype::<Complex64>(py),
         TensorType::F16 => half(py)?,
+        TensorType::Bf16 => bfloat16(py)?,
         other => {
             let message = format!("NumPy has no type for elements of {other}");
             return Err(MarshalingError::new_err(message));
@@ -81,6 +85,7 @@ pub(crate) fn tensor_type(descr: &Bound<'_, PyArrayDescr>) -> Option<TensorType>
         return None;
     }
     Some(match (descr.kind(), descr.itemsize()) {
+        _ if is_bfloat16(descr) => TensorType::Bf16,
         (b'b', 1) => TensorType::Bool,
         (b'i', 1) => TensorType::I8,
         (b'i', 2) => TensorType::I16,
@@ -97,6 +102,23 @@ pub(crate) fn tensor_type(descr: &Bound<'_, PyArrayDescr>) -> Option<TensorType>
         (b'c', 16) => TensorType::Complex128,
         _ => return None,
     })
+}
+
+/// Whether it is the type of the package ml_dtypes, which is none of NumPy's own.
+fn is_bfloat16(descr: &Bound<'_, PyArrayDescr>) -> bool {
+    descr.num() >= NPY_USERDEF
+        && descr.itemsize() == 2
+        && descr.typeobj().name().is_ok_and(|name| name == "bfloat16")
+}
+
+fn bfloat16(py: Python<'_>) -> PyResult<Bound<'_, PyArrayDescr>> {
+    let Ok(module) = py.import("ml_dtypes") else {
+        return Err(MarshalingError::new_err(
+            "elements of bfloat16 have a form in NumPy only with the package ml_dtypes, which is \
+             not installed",
+        ));
+    };
+    PyArrayDescr::new(py, module.getattr("bfloat16")?)
 }
 
 /// Bytes of a C-contiguous array; `None` where that exceeds the address space.
@@ -266,11 +288,11 @@ impl AsRef<[u8]> for ArrayBytes {
 }
 
 /// The elements of an array, which is kept alive; `None` if they are no plain numbers or do not lie
-/// in C order.
+/// in C order, each at an address that fits its type.
 pub(crate) fn bytes_of(array: &Bound<'_, PyUntypedArray>) -> Option<(Bytes, TensorType)> {
     let dtype = tensor_type(&array.dtype())?;
     let len = byte_len(array.shape(), dtype)?;
-    if !array.is_c_contiguous() {
+    if !array.is_c_contiguous() || !array.is_aligned() {
         return None;
     }
     if len == 0 {

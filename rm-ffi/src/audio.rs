@@ -2,15 +2,19 @@
 //!
 //! Main type: [`PyAudio`], `remotemedia.Audio` in Python: an array of samples and their rate.
 
-use numpy::{PyArrayDescr, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict, PyString};
+use pyo3::types::{PyDict, PyString};
 use rm_core::{AudioFormat, TensorType};
 
-use crate::array;
 use crate::errors::MarshalingError;
-use crate::python::numpy;
+use crate::memory::{self, Elements};
+use crate::place::{self, Misfit, Place, Shape};
+
+const RAW: &str = "bytes cannot be audio, because nothing says of which type the samples are; give \
+                   numpy.frombuffer(data, dtype=...)";
 
 /// Sampled sound: an array of samples and their rate.
 ///
@@ -18,13 +22,15 @@ use crate::python::numpy;
 /// ----------
 /// samples : array_like
 ///     Shape ``(frames,)`` for mono or ``(frames, channels)``; of type float32 or float64 (nominal
-///     range -1 to 1), int16, int32 or uint8. An array is kept as it is, not copied.
+///     range -1 to 1), int16, int32 or uint8. An array is kept as it is, not copied; nor are objects
+///     of the buffer protocol and of DLPack.
 /// sample_rate : int
 ///     Samples per second and channel, in Hz.
 ///
 /// Notes
 /// -----
-/// ``numpy.asarray(audio)`` gives the samples. In a worker, the samples of an item are a read-only
+/// ``numpy.asarray(audio)`` gives the samples, and so do ``numpy.from_dlpack(audio)`` and its like in
+/// other packages; those that are read-only need NumPy 2.1 for DLPack. In a worker, the samples of an item are a read-only
 /// view of shared memory; keeping one is safe. 24-bit samples arrive as int32, scaled to its full
 /// range, because NumPy has no 24-bit type.
 #[pyclass(frozen, module = "remotemedia_runtime", name = "Audio")]
@@ -55,16 +61,54 @@ pub(crate) fn channels_of(shape: &[usize]) -> Option<u16> {
     }
 }
 
-fn check_type(descr: &Bound<'_, PyArrayDescr>) -> PyResult<()> {
-    // An array of the other byte order is converted when it is sent.
-    let native = descr.call_method1("newbyteorder", ("=",))?.cast_into::<PyArrayDescr>()?;
-    match array::tensor_type(&native).and_then(format_of) {
-        Some(_) => Ok(()),
-        None => Err(MarshalingError::new_err(format!(
-            "samples of type {descr} cannot be audio; expected float32, float64, int16, int32 or \
-             uint8"
-        ))),
+/// Checks that an array can be samples. One of the other byte order is converted when it is sent.
+pub(crate) fn check(samples: &Bound<'_, PyUntypedArray>) -> Result<(), Misfit> {
+    if channels_of(samples.shape()).is_none() {
+        let shape = Shape(samples.shape());
+        return Err(Misfit::value(format!(
+            "samples of shape {shape} cannot be audio; expected (frames,) or (frames, channels)"
+        )));
     }
+    let descr = samples.dtype();
+    let dtype = memory::native_type(&descr);
+    if dtype.and_then(format_of).is_some() {
+        return Ok(());
+    }
+    let advice = match dtype {
+        Some(TensorType::F16 | TensorType::Bf16) => "; convert with samples.astype(numpy.float32)",
+        Some(TensorType::I64) => "; convert with samples.astype(numpy.int32), if they fit",
+        _ => "",
+    };
+    Err(Misfit::kind(format!(
+        "samples of type {descr} cannot be audio; expected float32, float64, int16, int32 or \
+         uint8{advice}"
+    )))
+}
+
+/// The samples and the rate of a dict `{"audio": samples, "sample_rate": hz}`; `None` if there is no
+/// array, or what can be one, under "audio".
+///
+/// # Errors
+/// `MarshalingError` if there is one, and the rest does not fit.
+pub(crate) fn from_dict<'py>(
+    dict: &Bound<'py, PyDict>,
+    place: &Place<'_>,
+) -> PyResult<Option<(Bound<'py, PyUntypedArray>, u32)>> {
+    let py = dict.py();
+    let Some(value) = dict.get_item(intern!(py, "audio"))? else { return Ok(None) };
+    let here = Place::Key(place, "audio");
+    let Some(samples) = memory::elements(&value, &here)? else { return Ok(None) };
+    place::check_keys(dict, place, "audio", &["audio", "sample_rate"])?;
+    if samples.is_raw {
+        return Err(here.refuse(RAW));
+    }
+    check(&samples.array).map_err(|misfit| here.refuse(misfit.problem))?;
+    let Some(rate) = dict.get_item(intern!(py, "sample_rate"))? else {
+        return Err(place.refuse("audio needs a key \"sample_rate\" beside \"audio\", in Hz"));
+    };
+    let here = Place::Key(place, "sample_rate");
+    let rate = place::whole_number(&rate, &here, "a rate in Hz")?;
+    Ok(Some((samples.array, rate)))
 }
 
 impl PyAudio {
@@ -77,21 +121,15 @@ impl PyAudio {
 impl PyAudio {
     #[new]
     fn from_python(samples: &Bound<'_, PyAny>, sample_rate: u32) -> PyResult<Self> {
-        let py = samples.py();
-        let samples = match samples.cast::<PyUntypedArray>() {
-            Ok(samples) => samples.clone(),
-            Err(_) => numpy(py)?.call_method1("asarray", (samples,))?.cast_into()?,
-        };
+        let Elements { array: samples, is_raw } =
+            memory::array_like(samples, &Place::Root("samples"))?;
+        if is_raw {
+            return Err(MarshalingError::new_err(RAW));
+        }
         if sample_rate == 0 {
             return Err(PyValueError::new_err("sample_rate is 0; expected a rate in Hz"));
         }
-        if channels_of(samples.shape()).is_none() {
-            let shape = samples.getattr("shape")?;
-            return Err(PyValueError::new_err(format!(
-                "samples of shape {shape} cannot be audio; expected (frames,) or (frames, channels)"
-            )));
-        }
-        check_type(&samples.dtype())?;
+        check(&samples)?;
         Ok(Self::new(samples, sample_rate))
     }
 
@@ -104,7 +142,8 @@ impl PyAudio {
     /// Number of samples per channel.
     #[getter]
     fn frames(&self, py: Python<'_>) -> usize {
-        self.samples.bind(py).shape()[0]
+        // An array can be given another shape in place.
+        self.samples.bind(py).shape().first().copied().unwrap_or(1)
     }
 
     /// Number of channels.
@@ -126,15 +165,21 @@ impl PyAudio {
         dtype: Option<Bound<'py, PyAny>>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (samples, numpy) = (self.samples.bind(py), numpy(py)?);
-        let options: Bound<'_, PyDict> = [("dtype", dtype)].into_py_dict(py)?;
-        match copy {
-            None => numpy.call_method("asarray", (samples,), Some(&options)),
-            Some(copy) => {
-                options.set_item("copy", copy)?;
-                numpy.call_method("array", (samples,), Some(&options))
-            }
-        }
+        memory::to_array(self.samples.bind(py), dtype, copy)
+    }
+
+    /// For `numpy.from_dlpack` and its like.
+    #[pyo3(signature = (**options))]
+    fn __dlpack__<'py>(
+        &self,
+        py: Python<'py>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        memory::to_dlpack(self.samples.bind(py), options)
+    }
+
+    fn __dlpack_device__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.samples.bind(py).call_method0(intern!(py, "__dlpack_device__"))
     }
 
     #[classattr]

@@ -1,24 +1,27 @@
 //! Items as Python objects, and Python objects as items.
 //!
-//! Main functions: [`to_python`] and [`from_python`]. Samples and tensors are not copied in either
-//! direction, where the array is C-contiguous and in this machine's byte order; texts and bytes are
-//! copied only on their way to Python.
+//! Main functions: [`to_python`] and [`from_python`]. Samples, pixels and tensors are not copied in
+//! either direction, where the array is C-contiguous, aligned and in this machine's byte order;
+//! texts and bytes are copied only on their way to Python. Where other packages' memory comes from
+//! is for `memory` to say, what is sound and what a picture for `audio` and `video`.
 
 use bytes::Bytes;
-use numpy::{PyArrayDescr, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use pyo3::types::{IntoPyDict, PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use rm_core::{AudioFormat, AudioLayout, DataMetadata, RuntimeData, TensorType};
 
 use crate::array;
-use crate::audio::{PyAudio, channels_of, format_of};
-use crate::errors::{Error, MarshalingError};
+use crate::audio::{self, PyAudio, channels_of, format_of};
+use crate::errors::MarshalingError;
 use crate::json;
-use crate::python::{numpy, numpy_scalar};
+use crate::memory::{self, Elements, Payload};
+use crate::place::Place;
+use crate::video::{self, Layout, PyVideoFrame};
 
-/// An item as a Python object: audio as `Audio`, a tensor as a read-only array, text as `str`, JSON
-/// as plain objects, anything else as `bytes`.
+/// An item as a Python object: audio as `Audio`, video as `VideoFrame`, a tensor as a read-only array,
+/// text as `str`, JSON as plain objects, anything else as `bytes`.
 ///
 /// # Errors
 /// `MarshalingError` for data that Python has no form of.
@@ -46,9 +49,10 @@ pub(crate) fn to_python<'py>(
         }
         DataMetadata::Json => json::from_json(py, &payload),
         DataMetadata::Binary => Ok(PyBytes::new(py, &payload).into_any()),
-        metadata => {
-            let kind = metadata.data_type();
-            Err(MarshalingError::new_err(format!("items of type {kind} have no form in Python")))
+        DataMetadata::Video { width, height, format, fps } => {
+            let layout = Layout { width: *width, height: *height, format: *format, fps: *fps };
+            let pixels = array::view(py, payload, &layout.shape(), layout.dtype())?;
+            Ok(Bound::new(py, PyVideoFrame::new(pixels, layout))?.into_any())
         }
     }
 }
@@ -90,82 +94,164 @@ fn samples(
     }
 }
 
-/// A Python object as an item; the reverse of [`to_python`]. Lists, dicts, numbers and booleans
-/// become JSON.
+/// A Python object as an item.
+pub(crate) struct Converted {
+    pub(crate) data: RuntimeData,
+    /// Bytes that were copied for it: those of arrays that do not lie as items do. The text of JSON,
+    /// which is made anew, does not count.
+    pub(crate) copied: u64,
+}
+
+/// A Python object as an item; the reverse of [`to_python`]. `root` is what errors call it.
+///
+/// | object | item |
+/// |---|---|
+/// | `Audio`, `{"audio": array, "sample_rate": hz}` | audio |
+/// | `VideoFrame`, `{"frame": array, "format": name}`, with or without width, height and fps | video |
+/// | an array of NumPy, an object of the buffer protocol or of DLPack | tensor |
+/// | `bytes`, and buffers that are one row of bytes: `bytearray`, `mmap`, … | binary |
+/// | `str` | text |
+/// | `dict`, `list`, `int`, `float`, `bool`, numbers of NumPy | JSON |
 ///
 /// # Errors
-/// `MarshalingError` naming the type, or within lists and dicts the place, of what cannot be sent.
-pub(crate) fn from_python(value: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {
-    if let Ok(array) = value.cast::<PyUntypedArray>() {
-        return tensor(array);
+/// `MarshalingError` naming the place and the type of what cannot be sent.
+pub(crate) fn from_python(value: &Bound<'_, PyAny>, root: &str) -> PyResult<Converted> {
+    input_from_python(value, root, || None)
+}
+
+/// As [`from_python`]; a bare row of float32 or int16 is mono audio if `rate` gives one, in Hz.
+///
+/// # Errors
+/// As [`from_python`].
+pub(crate) fn input_from_python(
+    value: &Bound<'_, PyAny>,
+    root: &str,
+    rate: impl FnOnce() -> Option<u32>,
+) -> PyResult<Converted> {
+    let place = &Place::Root(root);
+    if let Ok(array) = value.cast_exact::<PyUntypedArray>() {
+        return numbers(array, place, rate);
     }
     if let Ok(audio) = value.cast::<PyAudio>() {
         let audio = audio.get();
-        return sound(audio.samples.bind(value.py()), audio.sample_rate);
+        return sound(audio.samples.bind(value.py()), audio.sample_rate, place);
     }
-    let data = if let Ok(text) = value.cast::<PyString>() {
-        let text = PyBackedStr::try_from(text.clone())?;
-        RuntimeData::new(DataMetadata::utf8(), Bytes::from_owner(text))
-    } else if let Ok(bytes) = value.cast::<PyBytes>() {
-        RuntimeData::binary(Bytes::from_owner(PyBackedBytes::from(bytes.clone())))
-    } else if is_json(value)? {
-        RuntimeData::new(DataMetadata::Json, json::to_json(value)?)
-    } else {
-        return Err(MarshalingError::new_err(format!(
-            "an object of type {} cannot be sent; expected Audio, numpy.ndarray, str, bytes, dict, \
-             list or a number",
-            value.get_type().fully_qualified_name()?
-        )));
+    if let Ok(frame) = value.cast::<PyVideoFrame>() {
+        let frame = frame.get();
+        return picture(frame.pixels.bind(value.py()), frame.layout, place);
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        let text = PyBackedStr::try_from(text.clone()).map_err(|cause| {
+            let problem = "text with lone surrogates cannot be sent; encode it as bytes";
+            place.refuse_because(value.py(), problem, cause)
+        })?;
+        return item(DataMetadata::utf8(), Bytes::from_owner(text), 0, place);
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        let bytes = Bytes::from_owner(PyBackedBytes::from(bytes.clone()));
+        return item(DataMetadata::Binary, bytes, 0, place);
+    }
+    if let Ok(dict) = value.cast::<PyDict>() {
+        if let Some((samples, rate)) = audio::from_dict(dict, place)? {
+            return sound(&samples, rate, place);
+        }
+        if let Some((pixels, layout)) = video::from_dict(dict, place)? {
+            return picture(&pixels, layout, place);
+        }
+    }
+    if json::is_json(value)? {
+        return item(DataMetadata::Json, json::to_json(value, place)?, 0, place);
+    }
+    match memory::elements(value, place)? {
+        Some(Elements { array, is_raw: false }) => numbers(&array, place, rate),
+        Some(Elements { array, is_raw: true }) => {
+            let Payload { bytes, copied, .. } = memory::payload(&array, place)?;
+            item(DataMetadata::Binary, bytes, copied, place)
+        }
+        None => Err(refuse(value, place)),
+    }
+}
+
+/// What a node would see of an object, and how many bytes were copied; for tests.
+#[pyfunction]
+#[pyo3(name = "_convert", signature = (value, sample_rate=None))]
+pub(crate) fn convert<'py>(
+    value: &Bound<'py, PyAny>,
+    sample_rate: Option<u32>,
+) -> PyResult<(Bound<'py, PyAny>, u64)> {
+    let Converted { data, copied } = input_from_python(value, "input", || sample_rate)?;
+    let (header, payload) = data.into_parts();
+    Ok((to_python(value.py(), &header.metadata, payload)?, copied))
+}
+
+fn refuse(value: &Bound<'_, PyAny>, place: &Place<'_>) -> PyErr {
+    let kind = value.get_type();
+    let has = |name| kind.hasattr(name).unwrap_or(false);
+    let advice = match has("__array__") || has("__array_interface__") {
+        true => "send numpy.asarray(object)",
+        false => {
+            "expected Audio, VideoFrame, an array (of NumPy, of the buffer protocol or of DLPack), \
+             str, bytes, dict, list or a number"
+        }
     };
-    Ok(data.map_err(Error::from)?)
+    match kind.fully_qualified_name() {
+        Ok(kind) => place.refuse(format!("an object of type {kind} cannot be sent; {advice}")),
+        Err(error) => error,
+    }
 }
 
-fn is_json(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(value.is_instance_of::<PyDict>()
-        || value.is_instance_of::<PyList>()
-        || value.is_instance_of::<PyFloat>()
-        || value.is_instance_of::<PyInt>()
-        || value.is_instance_of::<PyBool>()
-        || value.is_instance(numpy_scalar(value.py())?)?)
+fn item(
+    metadata: DataMetadata,
+    payload: impl Into<Bytes>,
+    copied: u64,
+    place: &Place<'_>,
+) -> PyResult<Converted> {
+    let data = RuntimeData::new(metadata, payload);
+    let data = data.map_err(|error| place.refuse_data(&error))?;
+    Ok(Converted { data, copied })
 }
 
-/// A mono or multi-channel array as audio.
-///
-/// # Errors
-/// `MarshalingError` if its type or shape is not that of audio.
-pub(crate) fn sound(
+fn numbers(
+    array: &Bound<'_, PyUntypedArray>,
+    place: &Place<'_>,
+    rate: impl FnOnce() -> Option<u32>,
+) -> PyResult<Converted> {
+    let Payload { bytes, dtype, copied } = memory::payload(array, place)?;
+    let shape = array.shape();
+    let rate = match (dtype, shape) {
+        (TensorType::F32 | TensorType::I16, [_]) => rate(),
+        _ => None,
+    };
+    let metadata = match (rate, format_of(dtype)) {
+        (Some(rate), Some(format)) => DataMetadata::audio(rate, 1, format),
+        _ => DataMetadata::Tensor { shape: shape.to_vec(), dtype },
+    };
+    item(metadata, bytes, copied, place)
+}
+
+/// An array as audio.
+fn sound(
     samples: &Bound<'_, PyUntypedArray>,
     sample_rate: u32,
-) -> PyResult<RuntimeData> {
-    let (payload, dtype) = payload(samples)?;
+    place: &Place<'_>,
+) -> PyResult<Converted> {
+    let Payload { bytes, dtype, copied } = memory::payload(samples, place)?;
     let (Some(channels), Some(format)) = (channels_of(samples.shape()), format_of(dtype)) else {
-        let shape = samples.getattr("shape")?;
-        return Err(MarshalingError::new_err(format!(
-            "an array of type {dtype} and shape {shape} cannot be sent as audio"
-        )));
+        // It was given another shape or type in place.
+        return Err(match audio::check(samples) {
+            Err(misfit) => place.refuse(misfit.problem),
+            Ok(()) => place.refuse("the samples changed while they were sent"),
+        });
     };
-    Ok(RuntimeData::audio(payload, sample_rate, channels, format).map_err(Error::from)?)
+    item(DataMetadata::audio(sample_rate, channels, format), bytes, copied, place)
 }
 
-fn tensor(array: &Bound<'_, PyUntypedArray>) -> PyResult<RuntimeData> {
-    let (payload, dtype) = payload(array)?;
-    Ok(RuntimeData::tensor(payload, array.shape().to_vec(), dtype).map_err(Error::from)?)
-}
-
-/// The elements of an array in C order; copied only where they do not lie so.
-fn payload(array: &Bound<'_, PyUntypedArray>) -> PyResult<(Bytes, TensorType)> {
-    if let Some(payload) = array::bytes_of(array) {
-        return Ok(payload);
-    }
-    let py = array.py();
-    let descr = array.dtype().call_method1("newbyteorder", ("=",))?.cast_into::<PyArrayDescr>()?;
-    if array::tensor_type(&descr).is_none() {
-        return Err(MarshalingError::new_err(format!(
-            "an array of type {} cannot be sent; expected plain numbers",
-            array.dtype()
-        )));
-    }
-    let order = [("order", "C")].into_py_dict(py)?;
-    let ordered = numpy(py)?.call_method("array", (array, descr), Some(&order))?.cast_into()?;
-    Ok(array::bytes_of(&ordered).expect("a new array of plain numbers in C order has bytes"))
+/// An array as a video frame.
+fn picture(
+    pixels: &Bound<'_, PyUntypedArray>,
+    layout: Layout,
+    place: &Place<'_>,
+) -> PyResult<Converted> {
+    let Payload { bytes, copied, .. } = memory::payload(pixels, place)?;
+    item(layout.metadata(), bytes, copied, place)
 }

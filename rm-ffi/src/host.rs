@@ -5,15 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use rm_core::{DataType, RuntimeData, TensorType};
+use rm_core::DataType;
 use rm_session::{Machine, Manifest, Plan, Runtime, RuntimeConfig, parse_override};
 
-use crate::array;
-use crate::convert;
+use crate::convert::{self, Converted};
 use crate::errors::Error;
 use crate::functions::REGISTRY;
 
@@ -81,15 +79,9 @@ pub(crate) fn plan(host: &Host, manifest: Manifest) -> Result<Plan, Error> {
     Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::recent())?)
 }
 
-pub(crate) fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<RuntimeData> {
-    if let Ok(array) = input.cast::<PyUntypedArray>()
-        && array.ndim() == 1
-        && let Some(TensorType::F32 | TensorType::I16) = array::tensor_type(&array.dtype())
-        && let Some(rate) = rate_of_bare_samples(plan)
-    {
-        return convert::sound(array, rate);
-    }
-    convert::from_python(input)
+/// The input, and how many bytes of it were copied.
+pub(crate) fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<Converted> {
+    convert::input_from_python(input, "input", || rate_of_bare_samples(plan))
 }
 
 /// The rate of samples that come without one; `None` if the first node takes no audio, or is a

@@ -3,62 +3,35 @@
 //! Main functions: [`to_json`] and [`from_json`]. An object that JSON cannot hold is named by its
 //! place. Text that is no JSON does not come here: items are checked when they are made.
 
-use std::fmt;
-
+use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde::Serialize;
 
-use crate::errors::MarshalingError;
+use crate::audio::PyAudio;
+use crate::place::Place;
 use crate::python::{json_loads, numpy_scalar};
+use crate::video::PyVideoFrame;
 
 /// How deep lists and objects may lie in one another; native nodes read no deeper either.
 const MAX_DEPTH: usize = 127;
 
-/// Where an object lies in the one that is written.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    within: Option<&'a Place<'a>>,
-    step: Step<'a>,
-    depth: usize,
+/// Whether an object is of a type that has a JSON form, whatever lies in it. Tuples and `None` have
+/// one only within lists and dicts.
+pub(crate) fn is_json(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(value.is_instance_of::<PyDict>()
+        || value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyBool>()
+        || is_numpy_scalar(value)?)
 }
 
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Top,
-    Key(&'a str),
-    Index(usize),
-}
-
-impl<'a> Place<'a> {
-    const TOP: Place<'static> = Place { within: None, step: Step::Top, depth: 0 };
-
-    fn below(&'a self, step: Step<'a>) -> PyResult<Self> {
-        if self.depth == MAX_DEPTH {
-            let message = format!("lists and dicts lie deeper than {MAX_DEPTH} in one another");
-            return Err(MarshalingError::new_err(message));
-        }
-        Ok(Self { within: Some(self), step, depth: self.depth + 1 })
-    }
-
-    fn refuse(&self, what: &str) -> PyErr {
-        let at = if self.depth == 0 { String::new() } else { format!(" at {self}") };
-        MarshalingError::new_err(format!("{what}{at} has no JSON form"))
-    }
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(within) = self.within {
-            within.fmt(f)?;
-        }
-        match self.step {
-            Step::Top => Ok(()),
-            Step::Key(key) => write!(f, "[{key:?}]"),
-            Step::Index(index) => write!(f, "[{index}]"),
-        }
-    }
+/// Whether an object is a number (or text, or time) of NumPy. Asks its type only, never the object,
+/// so that no code of the user's runs.
+fn is_numpy_scalar(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.get_type().is_subclass(numpy_scalar(value.py())?)
 }
 
 /// An object as JSON text.
@@ -67,10 +40,10 @@ impl fmt::Display for Place<'_> {
 ///
 /// # Errors
 /// `MarshalingError` with the place of the first object that JSON cannot hold.
-pub(crate) fn to_json(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let mut out = Vec::new();
-    write(&mut out, &Place::TOP, value)?;
-    Ok(out)
+pub(crate) fn to_json(value: &Bound<'_, PyAny>, place: &Place<'_>) -> PyResult<Vec<u8>> {
+    let mut writer = Writer { out: Vec::new(), root: place, depth: 0 };
+    writer.write(place, value)?;
+    Ok(writer.out)
 }
 
 /// JSON text as an object, as `json.loads` gives it.
@@ -101,74 +74,125 @@ fn write_plain(out: &mut Vec<u8>, value: impl Serialize) {
         .expect("numbers and texts have a JSON form, and memory takes it");
 }
 
-fn write(out: &mut Vec<u8>, place: &Place<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    if let Ok(text) = value.cast::<PyString>() {
-        let text = text.to_str().map_err(|_| place.refuse("text with lone surrogates"))?;
-        write_plain(out, text);
-    } else if value.is_none() {
-        out.extend(b"null");
-    } else if let Ok(truth) = value.cast::<PyBool>() {
-        write_plain(out, truth.is_true());
-    } else if value.is_instance_of::<PyFloat>() {
-        let number: f64 = value.extract()?;
-        if !number.is_finite() {
-            return Err(place.refuse(&number.to_string()));
+struct Writer<'a> {
+    out: Vec<u8>,
+    root: &'a Place<'a>,
+    depth: usize,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, place: &Place<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(text) = value.cast::<PyString>() {
+            let text = text.to_str().map_err(|_| {
+                place.refuse("text with lone surrogates has no JSON form; encode it as bytes")
+            })?;
+            write_plain(&mut self.out, text);
+        } else if value.is_none() {
+            self.out.extend(b"null");
+        } else if let Ok(truth) = value.cast::<PyBool>() {
+            write_plain(&mut self.out, truth.is_true());
+        } else if let Ok(number) = value.cast::<PyFloat>() {
+            let number = number.value();
+            if !number.is_finite() {
+                return Err(place.refuse(format!("{number} has no JSON form; send None for it")));
+            }
+            write_plain(&mut self.out, number);
+        } else if value.is_instance_of::<PyInt>() {
+            match (value.extract::<i64>(), value.extract::<u64>()) {
+                (Ok(number), _) => write_plain(&mut self.out, number),
+                (_, Ok(number)) => write_plain(&mut self.out, number),
+                _ => {
+                    return Err(place.refuse(
+                        "an integer of more than 64 bits has no JSON form that nodes read; send \
+                         it as text",
+                    ));
+                }
+            }
+        } else if let Ok(dict) = value.cast::<PyDict>() {
+            self.write_dict(place, dict)?;
+        } else if let Ok(list) = value.cast::<PyList>() {
+            self.write_list(place, list.iter())?;
+        } else if let Ok(tuple) = value.cast::<PyTuple>() {
+            self.write_list(place, tuple.iter())?;
+        } else if is_numpy_scalar(value)? {
+            let plain = value.call_method0("item")?;
+            if is_numpy_scalar(&plain)? {
+                return Err(refuse_type(place, value));
+            }
+            self.write(place, &plain)?;
+        } else {
+            return Err(refuse_type(place, value));
         }
-        write_plain(out, number);
-    } else if value.is_instance_of::<PyInt>() {
-        match (value.extract::<i64>(), value.extract::<u64>()) {
-            (Ok(number), _) => write_plain(out, number),
-            (_, Ok(number)) => write_plain(out, number),
-            _ => return Err(place.refuse("an integer of more than 64 bits")),
+        Ok(())
+    }
+
+    fn enter(&mut self) -> PyResult<()> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.root.refuse(format!(
+                "lists and dicts lie deeper than {MAX_DEPTH} in one another, or contain themselves"
+            )));
         }
-    } else if let Ok(dict) = value.cast::<PyDict>() {
-        write_dict(out, place, dict)?;
-    } else if let Ok(list) = value.cast::<PyList>() {
-        write_list(out, place, list.iter())?;
-    } else if let Ok(tuple) = value.cast::<PyTuple>() {
-        write_list(out, place, tuple.iter())?;
-    } else if value.is_instance(numpy_scalar(value.py())?)? {
-        let plain = value.call_method0("item")?;
-        if plain.is_instance(numpy_scalar(value.py())?)? {
-            return Err(place.refuse(&format!("a {}", value.get_type().name()?)));
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn write_list<'py>(
+        &mut self,
+        place: &Place<'_>,
+        items: impl Iterator<Item = Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        self.enter()?;
+        self.out.push(b'[');
+        for (index, item) in items.enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            self.write(&Place::Index(place, index), &item)?;
         }
-        write(out, place, &plain)?;
+        self.out.push(b']');
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn write_dict(&mut self, place: &Place<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.enter()?;
+        self.out.push(b'{');
+        for (index, (key, item)) in dict.iter().enumerate() {
+            let Ok(key) = key.cast::<PyString>() else {
+                let kind = key.get_type().fully_qualified_name()?;
+                return Err(
+                    place.refuse(format!("a key of type {kind} has no JSON form; expected str"))
+                );
+            };
+            let key = key.to_str().map_err(|_| {
+                place.refuse("a key with lone surrogates has no JSON form; expected plain text")
+            })?;
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write_plain(&mut self.out, key);
+            self.out.push(b':');
+            self.write(&Place::Key(place, key), &item)?;
+        }
+        self.out.push(b'}');
+        self.depth -= 1;
+        Ok(())
+    }
+}
+
+fn refuse_type(place: &Place<'_>, value: &Bound<'_, PyAny>) -> PyErr {
+    let kind = match value.get_type().fully_qualified_name() {
+        Ok(kind) => kind,
+        Err(error) => return error,
+    };
+    let advice = if value.is_instance_of::<PyUntypedArray>() {
+        "send it as an item of its own, or as a list (array.tolist())"
+    } else if value.is_instance_of::<PyAudio>() || value.is_instance_of::<PyVideoFrame>() {
+        "send it as an item of its own"
+    } else if value.is_instance_of::<PyBytes>() {
+        "send it as an item of its own, or as text (base64)"
     } else {
-        return Err(place.refuse(&format!("an object of type {}", value.get_type().name()?)));
-    }
-    Ok(())
-}
-
-fn write_list<'py>(
-    out: &mut Vec<u8>,
-    place: &Place<'_>,
-    items: impl Iterator<Item = Bound<'py, PyAny>>,
-) -> PyResult<()> {
-    out.push(b'[');
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(out, &place.below(Step::Index(index))?, &item)?;
-    }
-    out.push(b']');
-    Ok(())
-}
-
-fn write_dict(out: &mut Vec<u8>, place: &Place<'_>, dict: &Bound<'_, PyDict>) -> PyResult<()> {
-    out.push(b'{');
-    for (index, (key, item)) in dict.iter().enumerate() {
-        let Ok(key) = key.cast::<PyString>() else {
-            return Err(place.refuse(&format!("a key of type {}", key.get_type().name()?)));
-        };
-        let key = key.to_str().map_err(|_| place.refuse("a key with lone surrogates"))?;
-        if index > 0 {
-            out.push(b',');
-        }
-        write_plain(out, key);
-        out.push(b':');
-        write(out, &place.below(Step::Key(key))?, &item)?;
-    }
-    out.push(b'}');
-    Ok(())
+        "expected dict, list, str, int, float, bool or None"
+    };
+    place.refuse(format!("an object of type {kind} has no JSON form; {advice}"))
 }

@@ -1,7 +1,8 @@
 //! The Python wheel: what `remotemedia_runtime` and the worker processes do in Rust.
 //!
 //! In the order in which data meets them: `functions` and `run` are what Python calls; `convert`,
-//! with `array`, `audio` and `json` below it, turns Python objects into items and back; `worker`
+//! with `array`, `memory`, `audio`, `video` and `json` below it, turns Python objects into items and
+//! back; `worker`
 //! serves a Python node, which `node` calls, inside its process; `errors` turns every error into an exception. The
 //! Python half of the wheel (the SDK, the command line, the exceptions) lies under `python/`.
 
@@ -22,7 +23,9 @@ mod host;
 mod inputs;
 mod json;
 mod mailbox;
+mod memory;
 mod node;
+mod place;
 mod python;
 mod run;
 mod session;
@@ -30,6 +33,7 @@ mod signals;
 mod standalone;
 mod task;
 mod value;
+mod video;
 mod worker;
 
 use pyo3::prelude::*;
@@ -47,6 +51,8 @@ mod _native {
     #[pymodule_export]
     use crate::calls::{PyRequest, serve_calls};
     #[pymodule_export]
+    use crate::convert::convert;
+    #[pymodule_export]
     use crate::functions::{get_available_nodes, get_node_metadata, sweep, validate_manifest};
     #[pymodule_export]
     use crate::inputs::PyInputs;
@@ -62,6 +68,8 @@ mod _native {
     use crate::task::PyTask;
     #[pymodule_export]
     use crate::value::{decode_value, encode_value};
+    #[pymodule_export]
+    use crate::video::PyVideoFrame;
     #[pymodule_export]
     use crate::worker::serve_worker;
 }

@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyList};
 use rm_core::{DataType, RuntimeData};
 use rm_session::{CancelToken, Manifest, Plan, RunEvent, RunReport};
 
-use crate::convert;
+use crate::convert::{self, Converted};
 use crate::errors::Error;
 use crate::host::{files_of, host, input_item, plan, read_manifest};
 use crate::json;
@@ -131,7 +131,7 @@ pub(crate) fn execute_pipeline<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let host = host(py)?;
     let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
-    execute(py, plan, Vec::new())
+    execute(py, plan, Vec::new(), 0)
 }
 
 /// Run a pipeline on one item.
@@ -140,11 +140,15 @@ pub(crate) fn execute_pipeline<'py>(
 /// ----------
 /// manifest_json : str
 ///     The manifest. Relative paths in it start from the current folder.
-/// input_data : Audio, numpy.ndarray, str, bytes, dict or list
-///     The item, which every node without predecessors gets. An array is a tensor, and is not
-///     copied if it is C-contiguous: do not write to it before the call has returned. A
-///     one-dimensional array of float32 or int16 for a node that takes audio is mono audio; its
-///     rate is the node's ``sample_rate`` parameter, if it has one that is not 0, else 16000 Hz.
+/// input_data : Audio, VideoFrame, array, str, bytes, dict, list or number
+///     The item, which every node without predecessors gets. An array of NumPy, or an object of the
+///     buffer protocol or of DLPack, is a tensor, and is not copied if it is C-contiguous, aligned
+///     and in this machine's byte order: do not write to it before the call has returned. Of a
+///     buffer that is one row of bytes (``bytearray``, ``mmap``), the item is bytes.
+///     ``{"audio": array, "sample_rate": hz}`` is audio, and ``{"frame": array, "format": name}``
+///     video; other dicts, lists and numbers are JSON. A one-dimensional array of float32 or int16
+///     for a node that takes audio is mono audio; its rate is the node's ``sample_rate`` parameter,
+///     if it has one that is not 0, else 16000 Hz.
 ///
 /// Returns
 /// -------
@@ -165,8 +169,8 @@ pub(crate) fn execute_pipeline_with_input<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let host = host(py)?;
     let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
-    let input = input_item(&plan, input_data)?;
-    execute(py, plan, vec![input])
+    let Converted { data, copied } = input_item(&plan, input_data)?;
+    execute(py, plan, vec![data], copied)
 }
 
 /// What one output node has given.
@@ -191,6 +195,7 @@ fn execute<'py>(
     py: Python<'py>,
     plan: Plan,
     input: Vec<RuntimeData>,
+    copied: u64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let outputs = plan.outputs.iter().map(|&node| plan.nodes[node].id.to_string());
     let mut outputs: Vec<_> = outputs.map(|node| Collected { node, items: Vec::new() }).collect();
@@ -217,7 +222,7 @@ fn execute<'py>(
     let error = left_out(&report);
     dict.set_item("success", error.is_none())?;
     dict.set_item("result", result)?;
-    dict.set_item("metrics", metrics(py, &report)?)?;
+    dict.set_item("metrics", metrics(py, &report, copied)?)?;
     dict.set_item("error", error)?;
     Ok(dict)
 }
@@ -235,7 +240,7 @@ fn left_out(report: &RunReport) -> Option<String> {
     Some(format!("{count} items were left out; the first: node {} {}", first.node, first.failure))
 }
 
-fn metrics<'py>(py: Python<'py>, report: &RunReport) -> PyResult<Bound<'py, PyDict>> {
+fn metrics<'py>(py: Python<'py>, report: &RunReport, copied: u64) -> PyResult<Bound<'py, PyDict>> {
     let nodes = PyDict::new(py);
     for node in &report.nodes {
         let described = json::to_python(py, node)?;
@@ -248,7 +253,7 @@ fn metrics<'py>(py: Python<'py>, report: &RunReport) -> PyResult<Bound<'py, PyDi
     metrics.set_item("run_time_us", report.run_time_us)?;
     let bytes: u64 = report.nodes.iter().map(|node| node.statistics.bytes_in).sum();
     metrics.set_item("bytes", bytes)?;
-    metrics.set_item("copied_bytes", report.copied_bytes)?;
+    metrics.set_item("copied_bytes", report.copied_bytes + copied)?;
     metrics.set_item("peak_memory_bytes", rm_bridge::peak_memory())?;
     metrics.set_item("nodes", nodes)?;
     metrics.set_item("connections", json::to_python(py, &report.connections)?)?;
@@ -292,7 +297,8 @@ pub(crate) fn run_pipeline<'py>(
         Some(on_event) => on_event.call1(py, (event_dict(py, event)?,)).map(drop),
         None => Ok(()),
     };
-    let report = run(py, plan, input.into_iter().collect(), &mut handler)?;
+    let input = input.into_iter().map(|input| input.data).collect();
+    let report = run(py, plan, input, &mut handler)?;
     let dict = json::to_python(py, &report)?;
     let written: Vec<_> = files.iter().filter_map(|path| path.to_str()).collect();
     dict.set_item("files", written)?;

@@ -3,6 +3,7 @@
 //! Main type: [`PySession`], which `remotemedia.Session` and `remotemedia.AsyncSession` are made of.
 //! Whatever may take a while gives a [`PyTask`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -14,10 +15,11 @@ use rm_session::{
     CancelToken, InitProgress, InitStatus, Plan, Session, SessionError, SessionEvent, Warning,
 };
 
-use crate::convert;
+use crate::convert::{self, Converted};
 use crate::errors::Error;
 use crate::host::{Host, files_of, host, input_item, plan, read_manifest};
 use crate::json;
+use crate::place::Place;
 use crate::task::PyTask;
 
 /// A session, from its plan to its end.
@@ -26,6 +28,8 @@ pub(crate) struct PySession {
     session: Session,
     host: &'static Host,
     times: Arc<Times>,
+    /// Bytes that were copied to make items of objects.
+    copied: AtomicU64,
 }
 
 /// When what has happened.
@@ -176,7 +180,7 @@ impl PySession {
         });
         let (ready, done, closed) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let times = Arc::new(Times { began, ready, done, closed });
-        Ok(Self { session: made?, host, times })
+        Ok(Self { session: made?, host, times, copied: AtomicU64::new(0) })
     }
 
     #[getter]
@@ -228,7 +232,8 @@ impl PySession {
     /// Gives an item to the node or port `to`, or to all that take items from outside.
     #[pyo3(signature = (item, to=None))]
     fn send(&self, item: &Bound<'_, PyAny>, to: Option<String>) -> PyResult<PyTask> {
-        let data = input_item(self.session.plan(), item)?;
+        let Converted { data, copied } = input_item(self.session.plan(), item)?;
+        self.copied.fetch_add(copied, Ordering::Relaxed);
         let session = self.session.clone();
         let work = async move {
             let sent = match to {
@@ -266,7 +271,7 @@ impl PySession {
 
     /// Gives a node new values of parameters, a dict.
     fn set_params(&self, node: String, params: &Bound<'_, PyAny>) -> PyResult<PyTask> {
-        let params = json::to_json(params)?;
+        let params = json::to_json(params, &Place::Root("params"))?;
         let params = serde_json::from_slice(&params).map_err(|error| Error::Setup(error.into()))?;
         let session = self.session.clone();
         self.task(async move { Ok(session.set_params(&node, params).await?) }, nothing)
@@ -323,7 +328,8 @@ impl PySession {
         dict.set_item("connections", json::to_python(py, &connections)?)?;
         dict.set_item("failures", json::to_python(py, &self.session.skipped())?)?;
         dict.set_item("set_aside", json::to_python(py, &set_aside)?)?;
-        dict.set_item("copied_bytes", self.session.copied_bytes())?;
+        let copied = self.session.copied_bytes() + self.copied.load(Ordering::Relaxed);
+        dict.set_item("copied_bytes", copied)?;
         dict.set_item("init_time_us", init_time_us)?;
         dict.set_item("run_time_us", if ready.is_some() { done_us - init_time_us } else { 0 })?;
         dict.set_item("total_time_us", self.micros(self.times.closed.get()))?;

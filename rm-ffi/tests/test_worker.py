@@ -124,6 +124,21 @@ def test_audio_of_a_loan_that_is_kept_is_copied():
     assert copied(result) == DATA.nbytes
 
 
+@pytest.mark.parametrize("how", ["frame", "frame_of_rows"])
+def test_a_frame_of_a_loan_is_sent_without_a_copy(how):
+    result = run_loan(how)
+    frame = result["result"]
+    assert (frame.width, frame.height, frame.data.min(), frame.data.max()) == (4, 2, 7, 7)
+    assert copied(result) == 0
+
+
+@pytest.mark.parametrize("how", ["frame_kept", "frame_of_other_bytes"])
+def test_a_frame_of_a_loan_that_is_kept_or_changed_still_arrives(how):
+    frame = run_loan(how)["result"]
+    assert repr(frame) == "VideoFrame(4 x 2, rgb24, 25 fps)"
+    assert frame.data.min() == frame.data.max() == 7
+
+
 def test_a_part_of_a_loan_is_copied():
     result = run_loan("slice")
     np.testing.assert_array_equal(result["result"], DATA[1:] * 2)
@@ -179,7 +194,7 @@ def test_a_failing_cleanup_fails_nothing():
 
 
 def test_a_result_that_cannot_be_sent_is_the_nodes_failure():
-    with pytest.raises(PythonError, match=r'type set at \["bad"\]\[1\] has no JSON form'):
+    with pytest.raises(PythonError, match=r'output\["bad"\]\[1\]: .* set has no JSON form'):
         run("Fail", params={"at": "result"})
     with pytest.raises(PythonError, match="NoProcess does not say how"):
         run("NoProcess")

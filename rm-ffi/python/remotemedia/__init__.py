@@ -7,7 +7,7 @@ shared memory.
 
 from remotemedia.node import Context, Emit, Input, Node, TransientError
 from remotemedia.session import AsyncSession, Output, Progress, Session
-from remotemedia_runtime import Audio, __version__
+from remotemedia_runtime import Audio, VideoFrame, __version__
 
 __all__ = [
     "AsyncSession",
@@ -20,5 +20,6 @@ __all__ = [
     "Progress",
     "Session",
     "TransientError",
+    "VideoFrame",
     "__version__",
 ]

@@ -124,9 +124,10 @@ class Node:
 
     Notes
     -----
-    Items are `Audio`, ``numpy.ndarray``, ``str``, ``bytes``, and whatever JSON holds: dicts, lists,
-    numbers, booleans. Arrays that come in are read-only views of shared memory; keeping one is
-    safe.
+    Items are `Audio`, `VideoFrame`, ``numpy.ndarray``, ``str``, ``bytes``, and whatever JSON holds:
+    dicts, lists, numbers, booleans. Arrays that come in are read-only views of shared memory;
+    keeping one is safe. What a node gives may also be ``{"audio": array, "sample_rate": hz}``,
+    ``{"frame": array, "format": name}``, or an object of the buffer protocol or of DLPack.
 
     Methods that are ``async def`` run on an event loop of the worker's own, each to its end before
     the next one is called. Between calls the loop stands still, and with it tasks that a method
@@ -268,9 +269,9 @@ class Node:
         """Borrow an array in the shared memory of the node's output, to be sent without a copy.
 
         To be used in `process` and `finish`. Write into the array (``numpy.multiply(x, 2,
-        out=array)``), and return or yield it, or an ``Audio`` of it. It is copied after all if it
-        can still be reached: if the node keeps it, or gives a slice or a reshaped view of it. An
-        array that is not sent is given back when it is dropped.
+        out=array)``), and return or yield it, or an ``Audio`` or a ``VideoFrame`` of it. It is
+        copied after all if it can still be reached: if the node keeps it, or gives a slice or a
+        reshaped view of it. An array that is not sent is given back when it is dropped.
 
         Parameters
         ----------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from remotemedia_runtime._native import (
     Audio,
+    VideoFrame,
     __version__,
     execute_pipeline,
     execute_pipeline_with_input,
@@ -63,6 +64,7 @@ __all__ = [
     "RemoteMediaError",
     "ResourceLimitError",
     "SessionError",
+    "VideoFrame",
     "__version__",
     "execute_pipeline",
     "execute_pipeline_with_input",

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 from os import PathLike
-from typing import Any, TypeAlias, TypeVar, final
+from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from typing_extensions import Buffer, CapsuleType, NotRequired
 
 __all__ = [
     "Audio",
+    "VideoFrame",
     "_Call",
     "_CallContext",
     "_Events",
@@ -16,6 +18,7 @@ __all__ = [
     "_Session",
     "_Task",
     "__version__",
+    "_convert",
     "_decode_value",
     "_encode_value",
     "execute_pipeline",
@@ -36,7 +39,7 @@ __version__: str
 @final
 class Audio:
     __match_args__ = ("samples", "sample_rate")
-    def __new__(cls, samples: ArrayLike, sample_rate: int) -> Audio: ...
+    def __new__(cls, samples: ArrayLike | Buffer | _DLPack, sample_rate: int) -> Audio: ...
     @property
     def samples(self) -> NDArray[Any]: ...
     @property
@@ -50,13 +53,72 @@ class Audio:
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None
     ) -> NDArray[Any]: ...
+    def __dlpack__(self, **options: Any) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
     def __getnewargs__(self) -> tuple[NDArray[Any], int]: ...
+
+@final
+class VideoFrame:
+    __match_args__ = ("data", "format", "width", "height", "fps")
+    def __new__(
+        cls,
+        data: ArrayLike | Buffer | _DLPack,
+        format: str,
+        width: int | None = None,
+        height: int | None = None,
+        fps: float = 0.0,
+    ) -> VideoFrame: ...
+    @property
+    def data(self) -> NDArray[Any]: ...
+    @property
+    def planes(self) -> list[NDArray[Any]]: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def fps(self) -> float: ...
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]: ...
+    def __dlpack__(self, **options: Any) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __getnewargs__(self) -> tuple[NDArray[Any], str, int, int, float]: ...
+
+class _DLPack(Protocol):
+    def __dlpack__(self, *args: Any, **options: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[Any, Any]: ...
+
+_Numbers: TypeAlias = NDArray[Any] | Buffer | _DLPack
+
+class _AudioDict(TypedDict):
+    audio: _Numbers
+    sample_rate: int
+
+class _FrameDict(TypedDict):
+    frame: _Numbers
+    format: str
+    width: NotRequired[int]
+    height: NotRequired[int]
+    fps: NotRequired[float]
 
 # What can be sent from node to node.
 _Item: TypeAlias = (
-    Audio | NDArray[Any] | np.generic | str | bytes | dict[str, Any] | list[Any] | float
+    Audio
+    | VideoFrame
+    | _Numbers
+    | np.generic
+    | str
+    | _AudioDict
+    | _FrameDict
+    | dict[str, Any]
+    | list[Any]
+    | float
 )
 
+def _convert(value: _Item, sample_rate: int | None = None) -> tuple[Any, int]: ...
 def execute_pipeline(manifest_json: str) -> dict[str, Any]: ...
 def execute_pipeline_with_input(manifest_json: str, input_data: _Item) -> dict[str, Any]: ...
 def validate_manifest(manifest_json: str) -> bool: ...

@@ -7,7 +7,7 @@ use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
 use rm_bridge::WorkerRuntimeError;
-use rm_core::{AudioLayout, DataHeader, DataMetadata};
+use rm_core::{DataHeader, DataMetadata, TensorType};
 use rm_ipc::PublishError;
 
 use super::{Broken, Phase, Worker};
@@ -16,6 +16,7 @@ use crate::audio::{PyAudio, channels_of, format_of};
 use crate::convert;
 use crate::errors::{MarshalingError, chain};
 use crate::python::emit_type;
+use crate::video::{Layout, PyVideoFrame};
 
 /// The port and the item of an `Emit`; `None` for anything else.
 fn addressed<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(String, Bound<'py, PyAny>)>> {
@@ -25,6 +26,38 @@ fn addressed<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(String, Bound<'
     }
     let port = value.getattr(intern!(py, "port"))?.extract()?;
     Ok(Some((port, value.getattr(intern!(py, "item"))?)))
+}
+
+/// What a lent array is.
+#[derive(Clone, Copy)]
+enum Lent {
+    Tensor,
+    Audio(u32),
+    Video(Layout),
+}
+
+impl Lent {
+    /// The metadata of such an array; `None` if its shape or type, which may have been changed in
+    /// place, does not fit.
+    fn metadata(self, shape: &[usize], dtype: TensorType) -> Option<DataMetadata> {
+        let metadata = match self {
+            Self::Tensor => DataMetadata::Tensor { shape: shape.to_vec(), dtype },
+            Self::Audio(rate) => DataMetadata::audio(rate, channels_of(shape)?, format_of(dtype)?),
+            Self::Video(layout) => layout.metadata(),
+        };
+        let len = array::byte_len(shape, dtype)?;
+        metadata.check_payload_len(len).is_ok().then_some(metadata)
+    }
+
+    /// The object that a node gives for such an array.
+    fn object(self, array: Bound<'_, PyUntypedArray>) -> PyResult<Bound<'_, PyAny>> {
+        let py = array.py();
+        Ok(match self {
+            Self::Tensor => array.into_any(),
+            Self::Audio(rate) => Bound::new(py, PyAudio::new(array, rate))?.into_any(),
+            Self::Video(layout) => Bound::new(py, PyVideoFrame::new(array, layout))?.into_any(),
+        })
+    }
 }
 
 impl<'py> Worker<'py> {
@@ -60,7 +93,7 @@ impl<'py> Worker<'py> {
         value: &Bound<'py, PyAny>,
         input: Option<&DataHeader>,
     ) -> Result<(), Broken> {
-        let data = convert::from_python(value).map_err(phase.failed())?;
+        let data = convert::from_python(value, "output").map_err(phase.failed())?.data;
         let data = match input {
             Some(input) => data.made_from(input),
             None => data,
@@ -79,27 +112,25 @@ impl<'py> Worker<'py> {
         value: Bound<'py, PyAny>,
         input: Option<&DataHeader>,
     ) -> Result<Option<Bound<'py, PyAny>>, Broken> {
-        let (array, sample_rate) = if array::is_plain(&value) {
+        let (array, kind) = if array::is_plain(&value) {
             let array = value.cast_into().map_err(|error| phase.failed()(error.into()))?;
-            (array, None)
-        } else if let Ok(audio) = value.cast::<PyAudio>() {
-            let array = audio.get().samples.bind(self.py).clone();
-            let rate = audio.get().sample_rate;
+            (array, Lent::Tensor)
+        } else {
+            let (array, kind) = if let Ok(audio) = value.cast::<PyAudio>() {
+                (&audio.get().samples, Lent::Audio(audio.get().sample_rate))
+            } else if let Ok(frame) = value.cast::<PyVideoFrame>() {
+                (&frame.get().pixels, Lent::Video(frame.get().layout))
+            } else {
+                return Ok(Some(value));
+            };
+            let array = array.bind(self.py).clone();
             if !array::is_lent(&array) || !array::is_last_reference(&value) {
                 return Ok(Some(value));
             }
             drop(value);
-            (array, Some(rate))
-        } else {
-            return Ok(Some(value));
+            (array, kind)
         };
-        let back = |array: Bound<'py, PyUntypedArray>| match sample_rate {
-            None => Ok(Some(array.into_any())),
-            Some(rate) => {
-                let audio = Bound::new(self.py, PyAudio::new(array, rate));
-                audio.map(|audio| Some(audio.into_any())).map_err(phase.failed())
-            }
-        };
+        let back = |array| kind.object(array).map(Some).map_err(phase.failed());
         if !array::is_lent(&array) {
             return back(array);
         }
@@ -107,15 +138,8 @@ impl<'py> Worker<'py> {
         else {
             return back(array);
         };
-        let metadata = match sample_rate {
-            None => DataMetadata::Tensor { shape: shape.clone(), dtype },
-            Some(sample_rate) => match (channels_of(&shape), format_of(dtype)) {
-                (Some(channels), Some(format)) => {
-                    let layout = AudioLayout::Interleaved;
-                    DataMetadata::Audio { sample_rate, channels, format, layout }
-                }
-                _ => return back(array),
-            },
+        let Some(metadata) = kind.metadata(&shape, dtype) else {
+            return back(array);
         };
         let sample = match array::take_loan(array, &shape, dtype) {
             Ok(sample) => sample,

@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 
-from remotemedia import Audio, Node
+from remotemedia import Audio, Node, VideoFrame
 
 
 class Echo(Node):
@@ -91,6 +91,25 @@ class Loans(Node):
         out = self.loan((len(item), 2), np.int16)
         out[:] = 7
         return Audio(out, 48_000)
+
+    def frame(self, item):
+        out = self.loan((2, 4, 3), np.uint8)
+        out[:] = 7
+        return VideoFrame(out, "rgb24", fps=25)
+
+    def frame_of_rows(self, item):
+        out = self.loan((3, 4), np.uint8)
+        out[:] = 7
+        return VideoFrame(out, "nv12")
+
+    def frame_kept(self, item):
+        self.out = self.frame(item)
+        return self.out
+
+    def frame_of_other_bytes(self, item):
+        frame = self.frame(item)
+        frame.data.dtype = np.int8
+        return frame
 
     def yielded(self, item):
         yield self.plain(item)
