@@ -423,8 +423,9 @@ def test_ctrl_c_ends_a_session_cleanly(waits):
     text = f"""
         from remotemedia import Session
         with Session({WORKER!r}) as session:
-            print(session._native.statistics().wait()["nodes"][0]["process_id"], flush=True)
+            worker = session.stats()["nodes"][0]["process_id"]
             try:
+                print(worker, flush=True)
                 {waits}
             except KeyboardInterrupt:
                 print("interrupted", flush=True)
