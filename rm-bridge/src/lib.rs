@@ -29,6 +29,7 @@ mod protocol;
 mod repeats;
 mod stage;
 mod sweep;
+mod timeline;
 mod worker;
 
 pub use bridge::{
@@ -54,7 +55,7 @@ pub use protocol::{
 };
 pub use rm_ipc::{
     ChannelOptions, ChannelSnapshot, Doorbell, LatencySummary, Policy as QueuePolicy, Publisher,
-    SharedMemoryChannel, Subscriber,
+    SharedMemoryChannel, Subscriber, monotonic_ns,
 };
 pub use rm_process::callback;
 pub use rm_process::{
@@ -66,4 +67,5 @@ pub use stage::{
     Call, Destination, Feed, FeedSender, Inlet, Publication, Stage, StageNode, Subscription,
 };
 pub use sweep::{Swept, sweep};
+pub use timeline::{ItemTimes, Mark, Phase, TimedItems, TimelineSink, Work};
 pub use worker::{Cancellation, Decision, Next, ParamsChange, WorkerRuntime, WorkerRuntimeError};

@@ -214,7 +214,9 @@ impl StageHandle {
 /// Runs a stage until its end, whatever that is, and says which.
 fn work(running: &mut Running, stage: String, go_on: &mut dyn FnMut() -> bool) -> StageEvent {
     let work = std::panic::AssertUnwindSafe(|| running.run(go_on));
-    match std::panic::catch_unwind(work) {
+    let ended = std::panic::catch_unwind(work);
+    running.tell_times();
+    match ended {
         Ok(Ok(finished)) => finished,
         Ok(Err(error)) => StageEvent::Failed(error),
         Err(panic) => {

@@ -15,6 +15,7 @@ use serde_bytes::ByteBuf;
 
 use crate::metrics::{InputReport, NodeStatistics};
 use crate::policy::ItemPolicy;
+use crate::timeline::TimedItems;
 
 /// A channel that a worker reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,8 @@ pub struct WorkerConfig {
     /// [`ItemEnd`](rm_core::MessageKind::ItemEnd), or [`Error`](rm_core::MessageKind::Error) with a
     /// [`WorkerFailure`] as JSON. A failure is then the item's only, and the worker goes on.
     pub replies: bool,
+    /// Whether it is told on what the time of each item goes, by [`WorkerEvent::Timed`].
+    pub timeline: bool,
     /// The item in work when the worker before this one ended, if it was not done with it: nothing else is
     /// begun before that. So what is made a second time comes right after what was made the first time.
     pub resume: Option<ItemPlace>,
@@ -137,6 +140,7 @@ impl WorkerConfig {
             epoch: 0,
             origins: false,
             replies: false,
+            timeline: false,
             resume: None,
             set_aside: Vec::new(),
         }
@@ -272,6 +276,9 @@ pub enum WorkerEvent {
         /// How long it may take.
         timeout: Duration,
     },
+    /// On what the time of items went since this was told last. A worker that dies takes what it had
+    /// not told with it: at most that of a few hundred items, or of the last tenth of a second.
+    Timed(TimedItems),
     /// All inputs have ended, and everything has been sent.
     Finished {
         /// What the node did.

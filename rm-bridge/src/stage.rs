@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use rm_core::{Node, NodeId, RuntimeData, SessionId};
-use rm_ipc::{Doorbell, Publisher, Ringer, Subscriber};
+use rm_ipc::{Doorbell, Publisher, Ringer, Subscriber, monotonic_ns};
 use tokio::sync::mpsc;
 
 use crate::outlet::Outlet;
 use crate::policy::ItemPolicy;
+use crate::timeline::TimelineSink;
 
 /// A node of a stage.
 pub struct StageNode {
@@ -84,16 +85,19 @@ pub struct Publication {
     pub kept: bool,
 }
 
+/// An item, where it goes, and when it was sent, in nanoseconds of the machine's monotonic clock.
+pub(crate) type Fed = (Option<Destination>, RuntimeData, u64);
+
 /// How items get from outside into a stage. They are taken once the stage is started.
 pub struct Feed {
-    pub(crate) items: mpsc::Receiver<(Option<Destination>, RuntimeData)>,
+    pub(crate) items: mpsc::Receiver<Fed>,
     pub(crate) destinations: Vec<Destination>,
 }
 
 /// The outside end of a [`Feed`]. Dropping the last clone ends the feed.
 #[derive(Clone)]
 pub struct FeedSender {
-    items: Option<mpsc::Sender<(Option<Destination>, RuntimeData)>>,
+    items: Option<mpsc::Sender<Fed>>,
     ringer: Ringer,
 }
 
@@ -125,13 +129,12 @@ impl FeedSender {
         data: RuntimeData,
     ) -> Result<(), RuntimeData> {
         let items = self.items.as_ref().expect("the sender is taken only by drop");
-        items.send((to, data)).await.map_err(|rejected| rejected.0.1)?;
+        let Ok(place) = items.reserve().await else { return Err(data) };
+        place.send((to, data, monotonic_ns()));
         self.ringer.ring();
         Ok(())
     }
-}
 
-impl FeedSender {
     /// Gives the stage an item, to one place, or to all where none is named.
     ///
     /// # Errors
@@ -142,7 +145,8 @@ impl FeedSender {
         data: RuntimeData,
     ) -> Result<(), Box<RuntimeData>> {
         let items = self.items.as_ref().expect("the sender is taken only by drop");
-        items.try_send((to, data)).map_err(|rejected| Box::new(rejected.into_inner().1))?;
+        let Ok(place) = items.try_reserve() else { return Err(Box::new(data)) };
+        place.send((to, data, monotonic_ns()));
         self.ringer.ring();
         Ok(())
     }
@@ -179,6 +183,8 @@ pub struct Stage {
     pub feed: Option<Feed>,
     /// Items of an older epoch are dropped; shared by all stages of a session.
     pub epoch: Arc<AtomicU32>,
+    /// Who is told on what the time of each item goes, if anybody wants to know.
+    pub timeline: Option<TimelineSink>,
     /// What the thread waits on; all its ports have it too.
     pub bell: Arc<Doorbell>,
 }

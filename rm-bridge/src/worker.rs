@@ -9,6 +9,7 @@ mod control;
 mod error;
 mod items;
 mod output;
+mod timing;
 mod watchdog;
 
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ pub(crate) use self::control::lock;
 pub use self::control::{Cancellation, ParamsChange};
 use self::control::{Controls, listen};
 pub use self::error::WorkerRuntimeError;
+use self::timing::Timing;
 pub(crate) use self::watchdog::Watchdog;
 use crate::data_plane::end_stream;
 use crate::metrics::{InputReport, peak_memory};
@@ -146,6 +148,8 @@ pub struct WorkerRuntime {
     again: Option<(RuntimeData, usize)>,
     outputs: Vec<Output>,
     work: Option<Work>,
+    /// Only where a timeline is wanted.
+    timing: Option<Timing>,
     span: crate::item_span::ItemSpan,
     /// The epoch of which the node knows.
     epoch: u32,
@@ -201,6 +205,7 @@ impl WorkerRuntime {
             guard: ItemGuard::new(config.policy),
             epoch: config.epoch,
             resume: config.resume,
+            timing: config.timeline.then(Timing::default),
             config,
             own,
             events,
@@ -249,6 +254,7 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Receive`] for an item that is not valid.
     pub fn next_step(&mut self) -> Result<Next, WorkerRuntimeError> {
+        self.note_waiting();
         loop {
             if self.controls.is_over() {
                 return Ok(Next::Stop);
@@ -293,6 +299,7 @@ impl WorkerRuntime {
             }
             if self.inputs.iter().all(|input| !input.open) {
                 self.work = Some(Work::finish(self.epoch));
+                self.begin_times(crate::timeline::Work::Finish, 0);
                 self.resume = None;
                 return Ok(Next::End);
             }
@@ -305,7 +312,9 @@ impl WorkerRuntime {
                         input.open && is_due && input.subscriber.is_ready()
                     })
             };
-            self.bell.wait(ready, None);
+            if !self.bell.wait(ready, self.times_due()) {
+                self.tell_times()?;
+            }
         }
     }
 
@@ -335,6 +344,7 @@ impl WorkerRuntime {
         }
         if received.is_some() {
             self.resume = None;
+            self.note_reception(number);
         }
         Ok(received)
     }
@@ -391,6 +401,7 @@ impl WorkerRuntime {
             sent: 0,
             base: 0,
         });
+        self.begin_times(crate::timeline::Work::Item, data.payload().len());
         if self.config.set_aside.contains(&place) {
             self.set_aside(place, index, &data)?;
             return Ok(None);
@@ -472,9 +483,11 @@ impl WorkerRuntime {
     /// As [`send`](Self::send).
     pub fn finish(&mut self) -> Result<(), WorkerRuntimeError> {
         self.work = None;
+        self.end_times(false);
         for output in &self.outputs {
             end_stream(&output.publisher)?;
         }
+        self.tell_times()?;
         let inputs = self.inputs.iter().map(|input| InputReport::of(&input.subscriber)).collect();
         let mut node = lock(&self.controls.meter).statistics();
         node.peak_memory_bytes = peak_memory();
@@ -492,6 +505,8 @@ impl WorkerRuntime {
     /// # Errors
     /// [`WorkerRuntimeError::Control`] if the session is gone.
     pub fn fail(&mut self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
+        self.end_times(true);
+        self.tell_times()?;
         self.tell_last(&WorkerEvent::Failed(failure))
     }
 

@@ -78,6 +78,7 @@ async fn spans(trace: TraceContext, failures: &[u32]) -> Vec<SpanData> {
         output,
         feed: Some(inside),
         epoch: Arc::default(),
+        timeline: None,
         bell,
     };
     let (sender, mut events) = mpsc::unbounded_channel();

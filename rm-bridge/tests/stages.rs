@@ -1,12 +1,13 @@
 //! Stages as a session uses them: fed from outside, joined by channels, stopped, failing.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rm_bridge::{
     Call, ChannelOptions, DataPlane, Destination, Doorbell, Feed, FeedSender, Inlet, ItemPolicy,
-    Outlet, Outputs, Publication, Stage, StageError, StageEvent, StageNode, Subscription, outlet,
-    spawn_stage,
+    Outlet, Outputs, Phase, Publication, Stage, StageError, StageEvent, StageNode, Subscription,
+    TimedItems, TimelineSink, Work, outlet, spawn_stage,
 };
 use rm_core::{ChannelId, Node, NodeError, NodeId, RuntimeData};
 use tokio::sync::mpsc;
@@ -57,6 +58,7 @@ fn stage(name: &str, bell: Arc<Doorbell>, output: Outlet) -> Stage {
         output,
         feed: None,
         epoch: Arc::default(),
+        timeline: None,
         bell,
     }
 }
@@ -214,4 +216,54 @@ async fn nothing_is_taken_from_outside_before_the_start_and_a_deep_chain_is_no_o
     drop(feed);
     assert!(output.recv().await.is_none());
     handle.join();
+}
+
+#[tokio::test]
+async fn each_item_of_each_node_is_timed_where_that_is_asked_for() {
+    let Pair { plane: _plane, mut first, mut second, feed, output } = pair();
+    let told: Arc<Mutex<BTreeMap<String, TimedItems>>> = Arc::default();
+    let kept = Arc::clone(&told);
+    let sink: TimelineSink = Arc::new(move |node, times| {
+        let mut kept = kept.lock().expect("no panic");
+        kept.entry(node.to_string()).or_default().extend(times, usize::MAX);
+    });
+    (first.timeline, second.timeline) = (Some(Arc::clone(&sink)), Some(sink));
+    let (sender, _events) = mpsc::unbounded_channel();
+    let handles = [first, second].map(|stage| start(stage, (), &sender));
+    let feeds = async {
+        for number in 0..1_000 {
+            feed.send(None, text(&number.to_string())).await.expect("the stage runs");
+        }
+        drop(feed);
+    };
+    let takes = async { while output.recv().await.is_some() {} };
+    tokio::join!(feeds, takes);
+    handles.into_iter().for_each(rm_bridge::StageHandle::join);
+    let told = told.lock().expect("no panic");
+    for (node, sends) in [("a", Phase::Call), ("b", Phase::Send), ("c", Phase::Send)] {
+        let TimedItems { items, dropped } = &told[node];
+        assert_eq!((*dropped, items.last().map(|times| times.work)), (0, Some(Work::Finish)));
+        let items: Vec<_> = items.iter().filter(|times| times.work == Work::Item).collect();
+        assert!(items.iter().map(|times| times.sequence).eq(0..1_000), "{node}");
+        assert!(items.iter().map(|times| times.item).eq(0..1_000), "{node}");
+        for times in items {
+            let phases: u64 = Phase::ALL.iter().map(|phase| times.time_in(*phase)).sum();
+            let all = times.queue_ns() + times.wake_ns() + phases;
+            assert_eq!(all, times.done_ns() - times.sent_ns);
+            assert_eq!(times.phases.last().map(|mark| mark.phase), Some(sends));
+            let copied = times.phases.iter().any(|mark| mark.phase == Phase::Copy);
+            assert_eq!(copied, node == "b");
+            assert_eq!(times.time_in(Phase::Gil), 0);
+        }
+    }
+    // Between the nodes of a stage nobody waits to be woken.
+    assert!(told["b"].items.iter().all(|times| times.wake_ns() == 0));
+    // What comes by the channel was sent while its producer was at it.
+    let sends = |sent_ns: u64| {
+        told["b"].items.iter().any(|times| {
+            let end = times.phases.last().map_or(0, |mark| mark.until_ns);
+            (times.received_ns..=end).contains(&sent_ns)
+        })
+    };
+    assert!(told["c"].items[..1_000].iter().all(|times| sends(times.sent_ns)));
 }

@@ -45,7 +45,9 @@ pub(crate) fn to_python<'py>(
             Ok(PyString::new(py, text).into_any())
         }
         DataMetadata::Text { encoding, .. } => {
-            PyBytes::new(py, &payload).call_method1("decode", (encoding,))
+            let text = PyBytes::new(py, &payload).call_method1("decode", (encoding,));
+            let problem = format!("text in {encoding:?} has no form in Python");
+            text.map_err(|cause| Place::Root("item").refuse_because(py, problem, cause))
         }
         DataMetadata::Json => json::from_json(py, &payload),
         DataMetadata::Binary => Ok(PyBytes::new(py, &payload).into_any()),

@@ -32,6 +32,7 @@ mod session;
 mod signals;
 mod standalone;
 mod task;
+mod timeline;
 mod value;
 mod video;
 mod worker;

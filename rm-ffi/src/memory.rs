@@ -18,8 +18,8 @@ use crate::place::Place;
 use crate::python::numpy;
 use crate::video::PyVideoFrame;
 
-/// Where DLPack's `DLDeviceType` is memory that the processor reaches: the CPU's own, pinned by CUDA
-/// or ROCm, or managed by CUDA.
+/// DLPack's types of devices (`DLDeviceType`) whose memory the processor reaches: its own, pinned by
+/// CUDA or by ROCm, and managed by CUDA.
 const REACHED: [i32; 4] = [1, 3, 11, 13];
 
 /// Numbers in memory.
@@ -102,17 +102,19 @@ fn of_buffer<'py>(value: &Bound<'py, PyAny>, place: &Place<'_>) -> PyResult<Opti
     };
     let format = view.getattr(intern!(py, "format"))?;
     let format: &str = format.extract()?;
+    let format = format.trim_start_matches(['@', '=', '<', '>']);
     let is_row = view.getattr(intern!(py, "ndim"))?.extract::<usize>()? == 1;
-    let is_raw = is_row && matches!(format.trim_start_matches(['@', '=', '<', '>']), "B" | "c");
+    let is_raw = is_row && matches!(format, "B" | "c");
     // The array keeps the view, and the view the object's memory, which is locked meanwhile: an
     // array.array or a bytearray then refuses to grow.
     let array = match numpy(py)?.call_method1(intern!(py, "asarray"), (view,)) {
         Ok(array) => array,
         Err(error) => return refuse(error),
     };
-    let array = match is_raw {
-        true => array.call_method1(intern!(py, "view"), (numpy::dtype::<u8>(py),))?,
-        false => array,
+    let array = match format {
+        // Characters are a type of their own in NumPy.
+        "c" if is_raw => array.call_method1(intern!(py, "view"), (numpy::dtype::<u8>(py),))?,
+        _ => array,
     };
     Ok(Some(Elements { array: array.cast_into()?, is_raw }))
 }
@@ -259,7 +261,10 @@ pub(crate) fn to_dlpack<'py>(
     let py = array.py();
     let export = array.call_method("__dlpack__", (), options);
     export.map_err(|error| {
-        if !error.is_instance_of::<PyBufferError>(py) || is_writeable(array) {
+        // Old versions of NumPy raise a TypeError, which is also what unknown options are.
+        let is_refused = error.is_instance_of::<PyBufferError>(py)
+            || (options.is_none() && error.is_instance_of::<PyTypeError>(py));
+        if !is_refused || is_writeable(array) {
             return error;
         }
         let advice = PyBufferError::new_err(

@@ -17,6 +17,7 @@ use crate::host::{files_of, host, input_item, plan, read_manifest};
 use crate::json;
 use crate::session::progress_dict;
 use crate::signals::Signals;
+use crate::timeline::timeline_to_python;
 
 type Handler<'a> = dyn FnMut(Python<'_>, RunEvent) -> PyResult<()> + Send + 'a;
 
@@ -274,24 +275,29 @@ fn metrics<'py>(py: Python<'py>, report: &RunReport, copied: u64) -> PyResult<Bo
 ///     ``node`` and ``item``). What it raises ends the run.
 /// input : object
 ///     The input, as for `execute_pipeline_with_input`; None for none.
+/// timeline : bool
+///     Whether the report is to say on what the time of each item went in each node.
 ///
 /// Returns
 /// -------
 /// dict
 ///     The report: ``name``, ``nodes``, ``connections``, ``init_time_us``, ``run_time_us``,
-///     ``total_time_us``, ``warnings``, and ``files``, the paths of the files written.
+///     ``total_time_us``, ``warnings``, and ``files``, the paths of the files written; and
+///     ``timeline``, if that was asked for.
 #[pyfunction]
-#[pyo3(signature = (manifest, overrides=vec![], on_event=None, input=None))]
+#[pyo3(signature = (manifest, overrides=vec![], on_event=None, input=None, timeline=false))]
 pub(crate) fn run_pipeline<'py>(
     py: Python<'py>,
     manifest: &Bound<'py, PyAny>,
     overrides: Vec<String>,
     on_event: Option<Py<PyAny>>,
     input: Option<Bound<'py, PyAny>>,
+    timeline: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let manifest = read_manifest(manifest, &overrides)?;
-    let plan = plan(host(py)?, manifest)?;
+    let mut plan = plan(host(py)?, manifest)?;
     let input = input.map(|input| input_item(&plan, &input)).transpose()?;
+    plan.timeline |= timeline;
     let files = files_of(&plan);
     let mut handler = |py: Python<'_>, event| match &on_event {
         Some(on_event) => on_event.call1(py, (event_dict(py, event)?,)).map(drop),
@@ -302,6 +308,9 @@ pub(crate) fn run_pipeline<'py>(
     let dict = json::to_python(py, &report)?;
     let written: Vec<_> = files.iter().filter_map(|path| path.to_str()).collect();
     dict.set_item("files", written)?;
+    if let Some(timeline) = &report.timeline {
+        dict.set_item("timeline", timeline_to_python(py, timeline)?)?;
+    }
     Ok(dict)
 }
 

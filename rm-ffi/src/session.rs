@@ -21,6 +21,7 @@ use crate::host::{Host, files_of, host, input_item, plan, read_manifest};
 use crate::json;
 use crate::place::Place;
 use crate::task::PyTask;
+use crate::timeline::timeline_to_python;
 
 /// A session, from its plan to its end.
 #[pyclass(frozen, weakref, module = "remotemedia_runtime._native", name = "_Session")]
@@ -161,18 +162,20 @@ impl PySession {
 impl PySession {
     /// Plans, and makes what this process needs. `manifest` is a text, or the path of a file.
     #[new]
-    #[pyo3(signature = (manifest, overrides=vec![], session_id=None))]
+    #[pyo3(signature = (manifest, overrides=vec![], session_id=None, timeline=false))]
     fn new(
         py: Python<'_>,
         manifest: &Bound<'_, PyAny>,
         overrides: Vec<String>,
         session_id: Option<String>,
+        timeline: bool,
     ) -> PyResult<Self> {
         let began = Instant::now();
         let host = host(py)?;
         let manifest = read_manifest(manifest, &overrides)?;
         let made = py.detach(|| {
-            let plan = plan(host, manifest)?;
+            let mut plan = plan(host, manifest)?;
+            plan.timeline |= timeline;
             let id = session_id.map(SessionId::new).transpose();
             let id = id.map_err(SessionError::Id)?;
             let _entered = host.tokio.enter();
@@ -335,6 +338,9 @@ impl PySession {
         dict.set_item("total_time_us", self.micros(self.times.closed.get()))?;
         dict.set_item("warnings", json::to_python(py, &warnings)?)?;
         dict.set_item("files", files)?;
+        if let Some(timeline) = self.session.timeline() {
+            dict.set_item("timeline", timeline_to_python(py, &timeline)?)?;
+        }
         Ok(dict)
     }
 }

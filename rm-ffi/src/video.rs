@@ -279,8 +279,8 @@ impl PyVideoFrame {
         Ok(Self::new(pixels, layout))
     }
 
-    /// The pixels: an array of shape ``(height, width, channels)`` or ``(height, width)``, or flat
-    /// where the format has several planes.
+    /// The pixels: an array of shape ``(height, width, channels)`` or ``(height, width)``; flat where
+    /// the format has several planes, or pairs of pixels and the width is odd.
     #[getter]
     fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyUntypedArray>> {
         let (pixels, shape) = (self.pixels.bind(py), self.layout.shape());

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use rm_bridge::{Decision, FailedIn, Next, WorkerRuntime, WorkerRuntimeError};
+use rm_bridge::{Decision, FailedIn, Next, Phase as Time, WorkerRuntime, WorkerRuntimeError};
 use rm_core::{DataHeader, NodeId, RuntimeData, TraceContext};
 use rm_ipc::PublishError;
 use rm_process::CallContext;
@@ -108,6 +108,8 @@ struct Worker<'py> {
     desk: Arc<Desk>,
     /// How long an item may take.
     timeout: Option<Duration>,
+    /// Whether it is recorded on what the time of items goes.
+    timed: bool,
 }
 
 /// Runs the node of this worker process until its session lets it go. Returns the exit code.
@@ -120,8 +122,8 @@ pub(crate) fn serve_worker(py: Python<'_>) -> PyResult<u8> {
     let runtime = runtime.map_err(|error| PyRuntimeError::new_err(chain(&error)))?;
     callbacks::install(py, runtime.handle())?;
     let desk = Arc::new(Desk::new(runtime.cancellation()));
-    let timeout = runtime.config().policy.timeout;
-    let worker = Worker { py, runtime: Arc::new(Mutex::new(runtime)), desk, timeout };
+    let (timeout, timed) = (runtime.config().policy.timeout, runtime.is_timed());
+    let worker = Worker { py, runtime: Arc::new(Mutex::new(runtime)), desk, timeout, timed };
     let mut node = None;
     let ended = worker.work(&mut node);
     let code = match &ended {
@@ -161,6 +163,13 @@ impl<'py> Worker<'py> {
         self.py.detach(|| call(&mut lock(runtime)))
     }
 
+    /// Notes what the time of the item in work went on until now.
+    fn mark(&self, time: Time) {
+        if self.timed {
+            lock(&self.runtime).mark(time);
+        }
+    }
+
     fn work(&self, slot: &mut Option<Node<'py>>) -> Result<(), Broken> {
         let load = Phase { during: FailedIn::Load, item: None };
         let ways = Ways::new(self.py, &lock(&self.runtime)).map_err(load.failed())?;
@@ -171,6 +180,7 @@ impl<'py> Worker<'py> {
         loop {
             match self.detached(WorkerRuntime::next_step)? {
                 Next::Item { data, index, input, port } => {
+                    self.mark(Time::Gil);
                     self.work_on(node, data, index, ways.of(input, port))?;
                 }
                 Next::SetParams(change) => {
@@ -231,6 +241,7 @@ impl<'py> Worker<'py> {
         };
         loop {
             let outcome = give().map_err(phase.failed());
+            self.mark(Time::Convert);
             let outcome =
                 outcome.and_then(|item| self.call(phase, Some(&header), || node.process(item)));
             let (during, item, error) = match outcome {
@@ -243,7 +254,7 @@ impl<'py> Worker<'py> {
             let failure = describe(self.py, during, item, &error);
             let transient = is_transient(self.py, &error);
             match self.detached(|runtime| runtime.failed(&failure, transient))? {
-                Decision::Retry => {}
+                Decision::Retry => self.mark(Time::Gil),
                 Decision::Next => return Ok(()),
                 Decision::Fail => return Err(Broken::Node(during, item, error)),
             }
@@ -288,6 +299,7 @@ impl<'py> Worker<'py> {
         let began = Instant::now();
         let result = call();
         let mut took = began.elapsed();
+        self.mark(Time::Compute);
         let result = result.map_err(phase.failed())?;
         let generators = generator_type(self.py).map_err(phase.failed())?;
         if result.get_type().is(generators) {
@@ -296,6 +308,7 @@ impl<'py> Worker<'py> {
                 let began = Instant::now();
                 let item = results.next();
                 took += began.elapsed();
+                self.mark(Time::Compute);
                 match item {
                     None => break,
                     Some(item) => self.send(phase, item.map_err(phase.failed())?, input)?,

@@ -163,10 +163,21 @@ def test_memory_in_use_is_locked_against_growing():
     items.append(3)
 
 
+@pytest.mark.parametrize("node", ["PassThroughNode", "sample_nodes:Echo"])
+def test_memory_is_free_again_after_a_run(node):
+    row = bytearray(b"abc")
+    for length in range(3, 13):
+        back = through(row, node)
+        assert back == row
+        assert len(row) == length
+        # It is bytes, which are a copy.
+        row.append(length)
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (array.array("u", "abc"), "an array of type <U1 cannot be sent; expected bool, int8"),
+        (memoryview(np.array(["a"])), "an array of type <U1 cannot be sent; expected bool, int8"),
         ((ctypes.py_object * 2)(1, 2), "an array of type object cannot be sent; .* sent as JSON"),
         ((ctypes.c_char_p * 2)(), "the buffer of an object of type .*c_char_p_Array_2 cannot be"),
         (np.array(["a"]), "type <U1 cannot be sent; .*; send array.tolist()"),

@@ -301,6 +301,14 @@ impl Publisher {
         Ok(copy_in(&self.core, data)?.send()?)
     }
 
+    /// Copies `data` into the channel's memory; sending it is a step of its own.
+    ///
+    /// # Errors
+    /// [`LoanError`] if it can never be carried, or there is no memory.
+    pub fn copy_in(&self, data: &RuntimeData) -> Result<SampleMut, LoanError> {
+        copy_in(&self.core, data)
+    }
+
     /// Copies and sends `data` if there is room now.
     ///
     /// # Errors

@@ -114,6 +114,8 @@ pub struct Subscriber {
     /// Whether anything has come: before that, a gap is what was sent before this joined.
     started: bool,
     latencies: Latencies,
+    /// When the last message was sent and received.
+    passage_ns: (u64, u64),
     copied_bytes: u64,
     bytes: u64,
     missed: u64,
@@ -233,6 +235,7 @@ impl Subscriber {
             joins: 0,
             started: false,
             latencies: Latencies::new(),
+            passage_ns: (0, 0),
             copied_bytes: 0,
             bytes: 0,
             dropped: 0,
@@ -480,6 +483,7 @@ impl Subscriber {
         let received_ns = monotonic_ns();
         let wire = wire_header(&sample);
         let sent_ns = wire.sent_ns();
+        self.passage_ns = (sent_ns, received_ns);
         let header = match wire.decode() {
             Ok(header) if self.may_follow(header.sequence) => header,
             Ok(header) => {
@@ -551,6 +555,12 @@ impl Subscriber {
         self.copied_bytes += len as u64;
         self.own().copied_bytes.fetch_add(len as u64, Ordering::Relaxed);
         Bytes::copy_from_slice(&sample.payload()[..len])
+    }
+
+    /// When the last message was sent and received, in nanoseconds of the
+    /// [machine's monotonic clock](crate::monotonic_ns); zeros before the first.
+    pub fn last_passage_ns(&self) -> (u64, u64) {
+        self.passage_ns
     }
 
     /// Times from sending to reception of all items received so far. End of stream and the like are

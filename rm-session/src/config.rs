@@ -38,6 +38,9 @@ pub struct RuntimeConfig {
     /// Whether more is told: Python nodes log from `DEBUG` on, and a file of each failure is kept in
     /// [`failure_dir`](Self::failure_dir).
     pub debug_mode: bool,
+    /// Whether sessions keep on what the time of each item goes in each node; a plan can be
+    /// [set](crate::Plan::timeline) to it for itself.
+    pub timeline: bool,
     /// The folder of files of failures; `None` for `remotemedia/failures` in `$XDG_STATE_HOME` or
     /// `~/.local/state`.
     pub failure_dir: Option<PathBuf>,
@@ -69,6 +72,7 @@ impl Default for RuntimeConfig {
             init_timeout: Duration::from_secs(30),
             cleanup_grace_period: Duration::from_secs(5),
             debug_mode: false,
+            timeline: false,
             failure_dir: None,
             python: None,
             callbacks: Arc::default(),

@@ -55,6 +55,7 @@ mod statistics;
 mod status;
 #[cfg(feature = "metrics")]
 mod telemetry;
+mod timeline;
 mod wiring;
 
 pub use config::{ConfigError, RuntimeConfig, SettingError, settings};
@@ -83,6 +84,7 @@ pub use statistics::{NodeSummary, SessionStatistics};
 pub use status::{IllegalStatus, SessionStatus};
 #[cfg(feature = "prometheus")]
 pub use telemetry::PrometheusMetrics;
+pub use timeline::{NodeRun, NodeTimeline, RunEnd, Step, Timeline};
 
 /// The built-in media nodes.
 #[cfg(feature = "nodes")]

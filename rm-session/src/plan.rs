@@ -300,6 +300,10 @@ pub struct Plan {
     pub outputs: Vec<usize>,
     /// The shared memory of the channels.
     pub shared_memory: SharedMemoryPlan,
+    /// Whether its session keeps on what the time of each item goes, as the runtime's configuration
+    /// says where nobody has set it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeline: bool,
     /// What is odd about the manifest, or scarce on this machine.
     pub warnings: Vec<Warning>,
 }
@@ -369,6 +373,7 @@ impl Plan {
             inputs: layout.inputs,
             outputs: layout.outputs,
             shared_memory,
+            timeline: config.timeline,
             warnings,
         })
     }

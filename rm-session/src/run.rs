@@ -14,6 +14,7 @@ use crate::problem::Warning;
 use crate::progress::InitProgress;
 use crate::runtime::{CancelToken, Runtime};
 use crate::session::Session;
+use crate::timeline::Timeline;
 
 /// What happens while a pipeline runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,9 @@ pub struct RunReport {
     pub total_time_us: u64,
     /// What is odd about the manifest.
     pub warnings: Vec<Warning>,
+    /// On what the time of nodes and items went, if the [plan](Plan::timeline) asks for it.
+    #[serde(skip)]
+    pub timeline: Option<Timeline>,
 }
 
 pub(crate) fn micros(time: Duration) -> u64 {
@@ -94,6 +98,7 @@ pub async fn run(
         run_time_us,
         total_time_us,
         warnings,
+        timeline: session.timeline(),
     })
 }
 

@@ -36,6 +36,7 @@ use crate::plan::Plan;
 use crate::progress::InitProgress;
 use crate::runtime::{CancelToken, Runtime};
 use crate::status::SessionStatus;
+use crate::timeline;
 use crate::wiring;
 
 /// Items that wait for the caller to take them.
@@ -92,6 +93,7 @@ pub(crate) struct Shared {
     skipped: Mutex<Vec<ItemFailure>>,
     /// The first items that were set aside.
     dead_letters: Mutex<Vec<DeadLetter>>,
+    pub(crate) timeline: timeline::Writer,
     feeds: Mutex<Option<Arc<Vec<Feeder>>>>,
     /// Why it failed, until somebody has taken it.
     pub(crate) failure: Mutex<Option<SessionError>>,
@@ -264,7 +266,8 @@ impl Session {
         let (outlet, outputs) = outlet(OUTPUT_DEPTH);
         let epoch = Arc::default();
         let made = wiring::stages(&plan, &runtime.registry, &id, &data_plane, outlet, &epoch)?;
-        let (stages, feeds) = made;
+        let (mut stages, feeds) = made;
+        let timeline = timeline::Writer::new(&plan, &id, &mut stages);
         let (orders, ordered) = mpsc::unbounded_channel();
         let plan = Arc::new(plan);
         let shared = Arc::new(Shared {
@@ -286,6 +289,7 @@ impl Session {
             reports: Mutex::default(),
             skipped: Mutex::default(),
             dead_letters: Mutex::default(),
+            timeline,
             feeds: Mutex::new(Some(Arc::new(feeds))),
             failure: Mutex::default(),
             has_input: AtomicBool::new(false),

@@ -130,6 +130,7 @@ impl Maker<'_> {
             output: self.outlet.clone(),
             feed: None,
             epoch: Arc::clone(self.epoch),
+            timeline: None,
             bell: self.data_plane.doorbell()?,
         })
     }
@@ -329,6 +330,7 @@ pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> 
             outputs: outputs.collect(),
             policy: planned.policy,
             origins: restarts(plan, node),
+            timeline: shared.timeline.is_on(),
             ..WorkerConfig::new(
                 shared.id.clone(),
                 planned.id.clone(),

@@ -2,8 +2,10 @@
 //!
 //! Main type: [`Running`].
 
+mod ending;
 #[cfg(test)]
 mod tests;
+mod timing;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,18 +17,17 @@ use rm_core::{
 use rm_ipc::{Latencies, PublishError, ReceiveError};
 use tokio::sync::mpsc;
 
+use self::timing::Timing;
 use super::controls::Controls;
 use super::{StageError, StageEvent};
 use crate::causes::with_causes;
-use crate::data_plane::end_stream;
-use crate::executor::ExecutorType;
 use crate::item_span::{ItemSpan, carry_on};
-use crate::metrics::{ConnectionReport, InputReport, NodeReport};
 use crate::outlet::{Outlet, Output};
 use crate::policy::{Admission, ItemGuard, Verdict};
 use crate::protocol::{FailedIn, ItemFailure, WorkerFailure};
 use crate::repeats::Repeats;
 use crate::stage::{Destination, Inlet, Publication, Stage, StageNode, Subscription};
+use crate::timeline::{Arrival, Phase, Work, publish};
 use crate::worker::Watchdog;
 
 /// Tells the session.
@@ -64,6 +65,8 @@ pub(super) struct Running {
     stage: Borders,
     controls: Arc<Controls>,
     tell: Tell,
+    /// Only where a timeline is wanted.
+    timing: Option<Timing>,
     /// The epoch of which the nodes know.
     epoch: u32,
     /// The node that is being called, by its place.
@@ -114,6 +117,7 @@ impl Running {
             routes,
             output: rm_core::Output::default(),
         };
+        let timing = Timing::of(&stage);
         let Stage { name, session, nodes, inlets, subscriptions, .. } = stage;
         let Stage { publications, output, feed, bell, epoch, .. } = stage;
         let reading = |input| Reading { input, open: true, repeats: Repeats::default() };
@@ -129,6 +133,7 @@ impl Running {
             stage,
             controls,
             tell,
+            timing,
         }
     }
 
@@ -174,8 +179,8 @@ impl Running {
             if sources.is_empty() && !open && self.stage.feed.is_none() {
                 break;
             }
-            if idle {
-                self.wait(!sources.is_empty());
+            if idle && !self.wait(!sources.is_empty()) {
+                self.tell_times();
             }
         }
         self.finish()
@@ -200,7 +205,8 @@ impl Running {
         }
     }
 
-    fn wait(&self, has_sources: bool) {
+    /// Waits for something to do; `false` if it is only time to tell what was recorded.
+    fn wait(&self, has_sources: bool) -> bool {
         let controls = &self.controls;
         let ready = || {
             let started = controls.is_started();
@@ -211,7 +217,7 @@ impl Running {
                 || self.readings.iter().any(Reading::is_ready)
                 || (started && self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready))
         };
-        self.stage.bell.wait(ready, None);
+        self.stage.bell.wait(ready, self.times_due())
     }
 
     /// The node that is being called.
@@ -255,8 +261,10 @@ impl Running {
             }
             return Ok(true);
         }
+        let (sent_ns, received_ns) = reading.input.subscriber.last_passage_ns();
         let destinations = std::mem::take(&mut reading.input.destinations);
-        let delivered = self.deliver_to_all(&destinations, data);
+        let arrival = self.arrival(sent_ns, received_ns);
+        let delivered = self.deliver_to_all(&destinations, data, arrival);
         self.readings[input].input.destinations = destinations;
         delivered.map(|()| true)
     }
@@ -265,23 +273,28 @@ impl Running {
         &mut self,
         destinations: &[Destination],
         data: RuntimeData,
+        mut arrival: Arrival,
     ) -> Result<(), StageError> {
         let Some((last, others)) = destinations.split_last() else { return Ok(()) };
         for destination in others {
-            self.deliver(destination, data.clone())?;
+            self.deliver(destination, data.clone(), arrival)?;
+            arrival = self.called_at(arrival.sent_ns);
         }
-        self.deliver(last, data)
+        self.deliver(last, data, arrival)?;
+        self.note_free();
+        Ok(())
     }
 
     fn take_from_feed(&mut self) -> Result<bool, StageError> {
         let Some(feed) = &mut self.stage.feed else { return Ok(false) };
         match feed.items.try_recv() {
-            Ok((destination, data)) => {
+            Ok((destination, data, sent_ns)) => {
                 let destinations = match destination {
                     Some(destination) => vec![destination],
                     None => feed.destinations.clone(),
                 };
-                self.deliver_to_all(&destinations, data)?;
+                let arrival = self.arrival_now(sent_ns);
+                self.deliver_to_all(&destinations, data, arrival)?;
                 Ok(true)
             }
             Err(mpsc::error::TryRecvError::Empty) => Ok(false),
@@ -295,6 +308,8 @@ impl Running {
     fn produce(&mut self, place: usize) -> Result<Produced, StageError> {
         self.notice_epoch();
         let epoch = self.epoch;
+        let item = self.controls.meter(place).counts.items_in;
+        self.begin_making(place, Work::Produce, item);
         let node = &mut self.nodes[place];
         let began = Instant::now();
         self.called = Some(place);
@@ -306,14 +321,21 @@ impl Running {
         drop(meter);
         let produced = produced.map_err(|source| node.error("produce", source))?;
         self.forward(place, epoch, TraceContext::default())?;
+        self.end_times(place, false);
+        self.note_free();
         Ok(produced)
     }
 
-    fn process(&mut self, inlet: usize, data: RuntimeData) -> Result<(), StageError> {
+    fn process(
+        &mut self,
+        inlet: usize,
+        data: RuntimeData,
+        arrival: Arrival,
+    ) -> Result<(), StageError> {
         let place = self.inlets[inlet].node;
         // Before any item of the new epoch, by whatever way that comes.
         self.notice_epoch();
-        let (epoch, sequence) = (data.header().epoch, data.header().sequence);
+        let epoch = data.header().epoch;
         let mut meter = self.controls.meter(place);
         if epoch < self.epoch {
             meter.counts.flushed += 1;
@@ -323,6 +345,16 @@ impl Running {
         meter.counts.items_in += 1;
         meter.counts.bytes_in += data.payload().len() as u64;
         drop(meter);
+        self.begin_times(inlet, item, &data, arrival);
+        self.work_on(inlet, item, data)?;
+        self.end_times(place, false);
+        Ok(())
+    }
+
+    /// Gives an item to its node as often as it takes, and sends on what that makes of it.
+    fn work_on(&mut self, inlet: usize, item: u64, data: RuntimeData) -> Result<(), StageError> {
+        let place = self.inlets[inlet].node;
+        let (epoch, sequence) = (data.header().epoch, data.header().sequence);
         let node = &mut self.nodes[place];
         if let Admission::Reject { failures } = node.guard.admit(Instant::now()) {
             let message = format!("not tried: the node has failed on {failures} items in a row");
@@ -344,12 +376,15 @@ impl Running {
                 let trace = span.end(tries);
                 return self.forward(place, epoch, trace);
             };
+            self.mark_rest(place);
             let node = &mut self.nodes[place];
             node.output.clear();
             self.controls.meter(place).counts.errors += 1;
             match (node.guard.failed(error.is_transient(), Instant::now()), kept) {
                 (Verdict::Retry { delay, .. }, Some(kept)) => {
-                    if !self.wait_to_retry(delay, epoch)? {
+                    let is_wanted = self.wait_to_retry(delay, epoch)?;
+                    self.mark(place, Phase::Retry, 0);
+                    if !is_wanted {
                         return Ok(());
                     }
                     self.controls.meter(place).counts.retries += 1;
@@ -365,7 +400,9 @@ impl Running {
                 _ => {
                     span.failed(&error);
                     span.end(tries);
-                    return Err(node.error(&format!("process item {item}"), error));
+                    let error = node.error(&format!("process item {item}"), error);
+                    self.end_times(place, true);
+                    return Err(error);
                 }
             }
         }
@@ -408,7 +445,7 @@ impl Running {
     }
 
     fn skip(
-        &self,
+        &mut self,
         place: usize,
         item: u64,
         sequence: u64,
@@ -416,6 +453,7 @@ impl Running {
         error_type: &str,
         message: String,
     ) {
+        self.end_times(place, true);
         self.controls.meter(place).counts.skipped += 1;
         let failure = WorkerFailure {
             during: FailedIn::Process,
@@ -435,6 +473,7 @@ impl Running {
         }
         let mut made = std::mem::take(&mut self.nodes[place].output);
         let emitted = Instant::now();
+        let emitted_ns = self.mark_rest(place);
         for (port, data) in made.drain_ports() {
             let mut meter = self.controls.meter(place);
             meter.counts.items_out += 1;
@@ -457,19 +496,30 @@ impl Running {
                 way.bytes += data.payload().len() as u64;
                 way.latency.record(u64::try_from(emitted.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 let destination = way.destination.clone();
-                if let Destination::Channel(_) = destination {
-                    self.controls.meter(place).counts.copied_bytes += data.payload().len() as u64;
+                let bytes = data.payload().len();
+                let arrival = self.called_at(emitted_ns);
+                self.deliver(&destination, data, arrival)?;
+                match destination {
+                    Destination::Node(_) => self.mark(place, Phase::Call, 0),
+                    Destination::Output(_) => self.mark(place, Phase::Send, bytes),
+                    Destination::Channel(_) => {
+                        self.controls.meter(place).counts.copied_bytes += bytes as u64;
+                    }
                 }
-                self.deliver(&destination, data)?;
             }
         }
         self.nodes[place].output = made;
         Ok(())
     }
 
-    fn deliver(&mut self, destination: &Destination, data: RuntimeData) -> Result<(), StageError> {
+    fn deliver(
+        &mut self,
+        destination: &Destination,
+        data: RuntimeData,
+        arrival: Arrival,
+    ) -> Result<(), StageError> {
         match destination {
-            Destination::Node(inlet) => self.process(*inlet, data),
+            Destination::Node(inlet) => self.process(*inlet, data, arrival),
             Destination::Channel(channel) => self.publish(*channel, &data),
             Destination::Output(node) => {
                 let output = Output { node: node.clone(), data };
@@ -479,8 +529,10 @@ impl Running {
         }
     }
 
-    fn publish(&self, channel: usize, data: &RuntimeData) -> Result<(), StageError> {
-        let published = self.stage.publications[channel].publisher.publish(data);
+    fn publish(&mut self, channel: usize, data: &RuntimeData) -> Result<(), StageError> {
+        let Publication { publisher, node, .. } = &self.stage.publications[channel];
+        let recorder = self.timing.as_mut().zip(*node).map(|(timing, node)| timing.of_node(node));
+        let published = publish(publisher, data, recorder);
         published.map_err(|source| self.not_published(channel, source))
     }
 
@@ -491,71 +543,6 @@ impl Running {
         let node = self.stage.publications[channel].node;
         let node = node.map(|place| self.nodes[place].inner.id.to_string());
         StageError::Publish { node: node.unwrap_or_else(|| "input".to_owned()), source }
-    }
-
-    fn finish(&mut self) -> Result<StageEvent, StageError> {
-        for place in 0..self.nodes.len() {
-            let node = &mut self.nodes[place];
-            self.called = Some(place);
-            let finished = node.inner.node.finish(&mut node.output);
-            self.called = None;
-            finished.map_err(|source| node.error("finish", source))?;
-            self.forward(place, self.stage.epoch(), TraceContext::default())?;
-        }
-        for channel in 0..self.stage.publications.len() {
-            let ended = end_stream(&self.stage.publications[channel].publisher);
-            ended.map_err(|source| self.not_published(channel, source))?;
-        }
-        let mut calls = Vec::new();
-        for node in &self.nodes {
-            for route in &node.routes {
-                if let Destination::Node(inlet) = &route.destination {
-                    let inlet = &self.inlets[*inlet];
-                    calls.push(ConnectionReport {
-                        from: node.inner.id.to_string(),
-                        from_port: route.port.clone(),
-                        to: self.nodes[inlet.node].inner.id.to_string(),
-                        to_port: inlet.port.clone(),
-                        messages: route.messages,
-                        bytes: route.bytes,
-                        copied_bytes: 0,
-                        dropped: 0,
-                        missed: 0,
-                        latency: route.latency.summary(),
-                    });
-                }
-            }
-        }
-        let nodes = self.nodes.iter().enumerate();
-        let nodes = nodes.map(|(place, node)| NodeReport {
-            node: node.inner.id.to_string(),
-            executor: ExecutorType::Native,
-            statistics: self.controls.meter(place).statistics(),
-        });
-        let nodes = nodes.collect();
-        let inputs = self.readings.iter();
-        let inputs = inputs.map(|reading| InputReport::of(&reading.input.subscriber)).collect();
-        Ok(StageEvent::Finished { nodes, calls, inputs })
-    }
-}
-
-impl Running {
-    /// Waits until the stage is stopped, if what it has sent may be wanted again, or if who sends to it
-    /// may be started again.
-    pub(super) fn keep_ports(&mut self) {
-        self.controls.refuse_changes();
-        let sends = self.stage.publications.iter().any(|publication| publication.kept);
-        self.readings.retain(|reading| reading.input.kept);
-        if !sends && self.readings.is_empty() {
-            return;
-        }
-        while !self.controls.is_stopped() {
-            let comes = |reading: &Reading| reading.input.subscriber.is_ready();
-            let ready = || self.controls.is_stopped() || self.readings.iter().any(comes);
-            self.stage.bell.wait(ready, None);
-            // What still comes has come before.
-            self.readings.retain_mut(|reading| reading.input.subscriber.try_recv().is_ok());
-        }
     }
 }
 

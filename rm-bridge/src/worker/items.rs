@@ -12,6 +12,7 @@ use super::control::lock;
 use super::{Decision, WorkerRuntime, WorkerRuntimeError};
 use crate::policy::Verdict;
 use crate::protocol::{ItemFailure, ItemPlace, WorkerEvent, WorkerFailure};
+use crate::timeline::Phase;
 
 impl WorkerRuntime {
     /// Says that the node is done with the item in work, and that everything it made of it is sent.
@@ -34,6 +35,7 @@ impl WorkerRuntime {
         transient: bool,
     ) -> Result<Decision, WorkerRuntimeError> {
         self.watch(None);
+        self.mark_rest();
         lock(&self.controls.meter).counts.errors += 1;
         let verdict = self.guard.failed(transient, Instant::now());
         if let Verdict::Retry { delay, .. } = verdict {
@@ -42,7 +44,9 @@ impl WorkerRuntime {
             let stale = self.work().epoch;
             self.note_work(self.work().index, self.work().place, true);
             let is_over = || controls.is_over() || controls.epoch() > stale;
-            if self.bell.wait(is_over, deadline) {
+            let is_unwanted = self.bell.wait(is_over, deadline);
+            self.mark(Phase::Retry);
+            if is_unwanted {
                 // Nobody wants the item any more.
                 lock(&self.controls.meter).counts.flushed += 1;
                 self.close_item(None)?;
@@ -56,6 +60,7 @@ impl WorkerRuntime {
         }
         self.span.failed(failure);
         if self.config.replies {
+            self.end_times(true);
             self.close_item(Some(failure))?;
             return Ok(Decision::Next);
         }
@@ -69,6 +74,7 @@ impl WorkerRuntime {
     /// Leaves the item in work out, and reports it.
     pub(super) fn skip(&mut self, failure: WorkerFailure) -> Result<(), WorkerRuntimeError> {
         lock(&self.controls.meter).counts.skipped += 1;
+        self.end_times(true);
         if self.config.replies {
             return self.close_item(Some(&failure));
         }
@@ -88,6 +94,7 @@ impl WorkerRuntime {
         let header = WireHeader::encode(data.header())?.as_bytes().to_vec().into();
         let payload = data.payload().to_vec().into();
         lock(&self.controls.meter).counts.skipped += 1;
+        self.end_times(true);
         self.tell(&WorkerEvent::SetAside { place, item, header, payload })?;
         self.close_item(None)
     }
@@ -122,6 +129,8 @@ impl WorkerRuntime {
             }
         }
         self.watch(None);
+        self.end_times(false);
+        self.tell_due_times()?;
         self.page().end();
         if let Some(work) = self.work.take() {
             std::mem::take(&mut self.span).end(work.tries);

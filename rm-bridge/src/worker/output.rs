@@ -5,9 +5,11 @@ use rm_core::{DataHeader, Origin, RuntimeData};
 use rm_ipc::{LoanError, PublishError, SampleMut, SampleMutUninit};
 
 use super::control::lock;
-use super::{WorkerRuntime, WorkerRuntimeError};
+use super::timing::Timing;
+use super::{Output, WorkerRuntime, WorkerRuntimeError};
 use crate::item_span::ItemSpan;
 use crate::protocol::{ItemPlace, WorkerConfig};
+use crate::timeline::{self, Phase};
 
 impl WorkerRuntime {
     /// The node is given an item: what it makes of it is of the item's trace.
@@ -70,9 +72,13 @@ impl WorkerRuntime {
         (header.origin, header.epoch) = (origin, epoch);
         header.trace = self.span.trace_of(&header);
         let len = sample.bytes_mut().len();
-        self.waiting(|_| {
+        self.waiting(|_, timing| {
             let sample: SampleMut = sample.written(&header).map_err(PublishError::from)?;
-            sample.send().map_err(PublishError::from)
+            let sent = sample.send().map_err(PublishError::from);
+            if let Some(Timing { recorder, .. }) = timing {
+                recorder.mark(Phase::Send, len);
+            }
+            sent
         })?;
         self.sent(len, 0);
         Ok(())
@@ -91,14 +97,17 @@ impl WorkerRuntime {
         let trace = self.span.trace_of(data.header());
         let data = data.with_origin(origin).with_epoch(epoch).with_trace(trace);
         let len = data.payload().len();
-        let copies = self.waiting(|runtime| {
-            let takers = || runtime.outputs.iter().filter(|output| output.port.as_deref() == port);
+        let copies = self.waiting(|outputs, timing| {
+            let takers = || outputs.iter().filter(|output| output.port.as_deref() == port);
             let copies = takers().count();
             if copies > 1 {
                 // Before any is sent: what one of them cannot carry is to reach none.
                 takers().try_for_each(|output| output.publisher.loan_uninit(len).map(drop))?;
             }
-            takers().try_for_each(|output| output.publisher.publish(&data))?;
+            takers().try_for_each(|output| {
+                let recorder = timing.as_mut().map(|timing| &mut timing.recorder);
+                timeline::publish(&output.publisher, &data, recorder)
+            })?;
             Ok::<_, PublishError>(copies)
         })?;
         self.sent(len, copies * len);
@@ -118,19 +127,21 @@ impl WorkerRuntime {
     }
 
     /// Waiting for room is not the node's time.
-    fn waiting<T>(&self, call: impl FnOnce(&Self) -> T) -> T {
+    fn waiting<T>(&mut self, call: impl FnOnce(&[Output], &mut Option<Timing>) -> T) -> T {
         self.watch(None);
-        let in_work = self.work.as_ref().filter(|work| work.tries > 0);
-        let note = |is_waiting| {
-            if let Some(work) = in_work {
-                self.note_work(work.index, work.place, is_waiting);
-            }
-        };
-        note(true);
-        let result = call(self);
-        note(false);
-        self.watch(in_work.map(|work| work.index));
+        self.mark_rest();
+        self.note_waits(true);
+        let result = call(&self.outputs, &mut self.timing);
+        self.note_waits(false);
+        self.watch(self.work.as_ref().filter(|work| work.tries > 0).map(|work| work.index));
         result
+    }
+
+    /// Notes for the session whether the node only waits.
+    fn note_waits(&self, is_waiting: bool) {
+        if let Some(work) = self.work.as_ref().filter(|work| work.tries > 0) {
+            self.note_work(work.index, work.place, is_waiting);
+        }
     }
 
     /// The header of an item that is made from another one, or from none.

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from remotemedia import Audio, __version__
+from remotemedia._cli_trace import trace
 from remotemedia_runtime import (
     RemoteMediaError,
     _native,
@@ -243,6 +244,9 @@ def clean() -> None:
         click.echo(f"warning: {name}", err=True)
     if not removed:
         click.echo("nothing to remove")
+
+
+cli.add_command(trace)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

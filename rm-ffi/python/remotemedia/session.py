@@ -110,8 +110,10 @@ class _Base:
         session_id: "str | None" = None,
         params: "Sequence[str]" = (),
         on_progress: "Callable[[Progress], object] | None" = None,
+        timeline: bool = False,
     ) -> None:
-        self._native = _native._Session(manifest_of(pipeline), list(params), session_id)
+        manifest = manifest_of(pipeline)
+        self._native = _native._Session(manifest, list(params), session_id, timeline)
         self._on_progress = on_progress
         self._is_open = True
         _open.add(self)
@@ -162,7 +164,7 @@ class _Base:
             ``name``; ``nodes`` and ``connections``, lists of dicts, empty before the end;
             ``failures`` and ``set_aside``, items that were left out; ``copied_bytes``, into
             shared memory; ``init_time_us``, ``run_time_us`` and ``total_time_us``; ``warnings``;
-            ``files``, which it has written.
+            ``files``, which it has written; ``timeline``, if one was asked for.
         """
         return self._native.report()
 
@@ -196,6 +198,8 @@ class Session(_Base):
     on_progress : callable, optional
         Called with a `Progress` for each step of a node that loads. What it raises ends the
         session.
+    timeline : bool, optional
+        Whether to record on what the time of each item goes in each node, for `report`.
 
     Raises
     ------

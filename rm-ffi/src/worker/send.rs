@@ -6,7 +6,7 @@
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
-use rm_bridge::WorkerRuntimeError;
+use rm_bridge::{Phase as Time, WorkerRuntimeError};
 use rm_core::{DataHeader, DataMetadata, TensorType};
 use rm_ipc::PublishError;
 
@@ -98,10 +98,12 @@ impl<'py> Worker<'py> {
             Some(input) => data.made_from(input),
             None => data,
         };
+        self.mark(Time::Convert);
         let sent = self.detached(|runtime| {
             let data = data.with_session(runtime.session_id().clone());
             runtime.publish(port, data)
         });
+        self.mark(Time::Gil);
         self.sent(phase, sent)
     }
 
@@ -150,6 +152,7 @@ impl<'py> Worker<'py> {
             runtime.stamp(&mut header, input);
             runtime.send(sample, header)
         });
+        self.mark(Time::Gil);
         self.sent(phase, sent).map(|()| None)
     }
 

@@ -106,6 +106,12 @@ const SETTINGS: &[Setting] = &[
         set: |config, value| to(&mut config.debug_mode, value.as_bool()),
     },
     Setting {
+        key: "timeline",
+        expected: FLAG,
+        meaning: "whether it is kept on what the time of each item goes; false if absent",
+        set: |config, value| to(&mut config.timeline, value.as_bool()),
+    },
+    Setting {
         key: "failure_dir",
         expected: PATH,
         meaning: "the folder of files of failures; one in the user's state folder if absent",

@@ -77,6 +77,7 @@ fn every_setting_can_be_given_by_file_and_by_variable() {
         ("init_timeout_secs", "1"),
         ("cleanup_grace_period_secs", "0.5"),
         ("debug_mode", "true"),
+        ("timeline", "true"),
         ("failure_dir", "\"/failures\""),
         ("python", "\"3\""),
         ("callback_stubs", "\"/stubs\""),

@@ -197,6 +197,9 @@ impl Driver {
         self.followers.spawn(forward(forwarded, self.sender.clone()));
         for (index, stage) in std::mem::take(&mut self.planned).into_iter().enumerate() {
             let name = stage.name.clone();
+            for node in &stage.nodes {
+                self.shared.timeline.note_step(&node.id, &InitStatus::LoadingModel);
+            }
             let handle = spawn_stage(stage, index, stage_events.clone());
             let handle = handle.map_err(|source| SessionError::Thread { stage: name, source })?;
             lock(&self.shared.stages).push(handle.remote().clone());
@@ -333,6 +336,7 @@ impl Driver {
             // Who asked may have lost patience.
             let _ = steps.send(step.clone());
         }
+        self.shared.timeline.note_step(&step.node, &step.status);
         self.shared.tell(SessionEvent::Progress(step));
     }
 

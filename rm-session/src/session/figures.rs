@@ -1,6 +1,6 @@
 //! What a session has done, asked while it runs or after its end.
 //!
-//! Main function: [`Session::statistics`].
+//! Main functions: [`Session::statistics`] and [`Session::timeline`].
 
 use std::time::Duration;
 
@@ -8,7 +8,10 @@ use rm_bridge::{NodeProcess, NodeStatistics, Worker};
 
 use super::{Session, Shared, lock};
 use crate::plan::Consumer;
+#[cfg(doc)]
+use crate::plan::Plan;
 use crate::statistics::{NodeSummary, SessionStatistics};
+use crate::timeline::Timeline;
 
 /// What a worker has told, and after how many restarts.
 type Told = (u32, NodeStatistics);
@@ -17,6 +20,12 @@ impl Session {
     /// What it has done so far. Workers are asked, and answer also while they compute.
     pub async fn statistics(&self) -> SessionStatistics {
         self.shared.statistics(Duration::MAX).await
+    }
+
+    /// On what the time of its nodes and items went so far, if its [plan](Plan::timeline) asks for it.
+    /// It is complete when the session has ended; before, the last tenth of a second may be missing.
+    pub fn timeline(&self) -> Option<Timeline> {
+        self.shared.timeline.so_far()
     }
 }
 

@@ -120,6 +120,7 @@ impl Driver {
     }
 
     pub(super) fn worker_started(&mut self, index: usize, worker: Worker) {
+        self.shared.timeline.note_process(&self.workers[index].last.node, worker.process_id());
         self.step(index, InitStatus::Connecting, 0.0, "joining its channels".to_owned());
         lock(&self.shared.workers)[index].handle = Some(worker.clone());
         // A flush since its configuration was written has not found it.
@@ -191,6 +192,7 @@ impl Driver {
                 let InitProgress { node, node_type, .. } = state.last.clone();
                 return Err(SessionError::ItemsLost { node, node_type, from, count });
             }
+            WorkerEvent::Timed(times) => self.shared.timeline.note_items(&state.last.node, times),
             WorkerEvent::TimedOut { item, timeout } => state.timed_out = Some((item, timeout)),
             WorkerEvent::Skipped(failure) => {
                 self.shared.note_skipped(failure);
@@ -257,6 +259,7 @@ impl Driver {
         uptime: Duration,
         error: SessionError,
     ) -> Result<(), SessionError> {
+        self.shared.timeline.note_end(&self.workers[index].last.node, &error);
         // A node that was never ready is not worth another try.
         let state = &mut self.workers[index];
         let was_ready = state.ready || state.attempt > 0;

@@ -17,4 +17,5 @@ mod restart;
 mod support;
 mod surface;
 mod test_node;
+mod timeline;
 mod workers;

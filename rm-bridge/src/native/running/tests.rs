@@ -73,6 +73,7 @@ fn running(nodes: Vec<Box<dyn Node>>) -> (Running, DataPlane) {
         output,
         feed: None,
         epoch: Arc::default(),
+        timeline: None,
         bell: plane.doorbell().expect("a doorbell"),
     };
     let controls = Arc::new(Controls::new(stage.nodes.len()));
