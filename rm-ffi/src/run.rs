@@ -303,8 +303,10 @@ pub(crate) fn run_pipeline<'py>(
         Some(on_event) => on_event.call1(py, (event_dict(py, event)?,)).map(drop),
         None => Ok(()),
     };
+    let copied = input.as_ref().map_or(0, |input| input.copied);
     let input = input.into_iter().map(|input| input.data).collect();
-    let report = run(py, plan, input, &mut handler)?;
+    let mut report = run(py, plan, input, &mut handler)?;
+    report.copied_bytes += copied;
     let dict = json::to_python(py, &report)?;
     let written: Vec<_> = files.iter().filter_map(|path| path.to_str()).collect();
     dict.set_item("files", written)?;

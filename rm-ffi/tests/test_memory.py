@@ -3,6 +3,7 @@
 import array
 import ctypes
 import gc
+import json
 import mmap
 import sys
 
@@ -13,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from remotemedia import Audio, VideoFrame
+from remotemedia import Audio, Session, VideoFrame
 from remotemedia_runtime import MarshalingError, execute_pipeline_with_input
-from remotemedia_runtime._native import _convert
+from remotemedia_runtime._native import _convert, run_pipeline
 
 NUMBERS = st.sampled_from(
     [
@@ -415,6 +416,30 @@ def test_a_worker_gets_what_a_native_node_gets():
     np.testing.assert_array_equal(through(array.array("d", [1, 2]), echo), [1, 2])
     np.testing.assert_array_equal(through(Tensor(samples), echo), samples)
     assert through(bytearray(b"abc"), echo) == b"abc"
+
+
+@pytest.mark.parametrize("node", ["PassThroughNode", "sample_nodes:Echo"])
+def test_what_is_copied_of_an_input_is_in_the_metrics(node):
+    samples = np.zeros((4, 4), np.float32)
+
+    def copied(item):
+        run = execute_pipeline_with_input(manifest(("node", node)), item)
+        return run["metrics"]["copied_bytes"]
+
+    assert copied(samples.T) - copied(samples) == samples.nbytes
+    assert copied(samples[::-1]) - copied(samples) == samples.nbytes
+    report = run_pipeline(manifest(("node", node)), input=samples.T)
+    assert report["copied_bytes"] == copied(samples.T)
+
+
+def test_what_is_copied_of_what_a_session_is_sent_is_in_its_report():
+    samples = np.zeros((4, 4), np.float32)
+    with Session(json.loads(manifest(("node", "PassThroughNode")))) as session:
+        for item in (samples, samples.T, array.array("f", [1, 2]), memoryview(b"abcd")[::2]):
+            session.send(item)
+        session.finish()
+        assert len(list(session)) == 4
+    assert session.report()["copied_bytes"] == samples.nbytes + 2
 
 
 STEADY = {

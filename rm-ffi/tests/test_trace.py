@@ -145,7 +145,8 @@ def test_a_trace_of_python_and_native_nodes_keeps_the_rules_of_the_format():
 
 def test_a_node_that_waits_for_the_lock_shows_it_and_native_ones_do_not():
     report = run(
-        ("first", "trace_nodes:Counts", {"count": 20}),
+        # The other thread gets the lock while there is nothing to do.
+        ("first", "trace_nodes:Counts", {"count": 20, "every": 0.02}),
         ("contends", "trace_nodes:Contends"),
         ("native", "PassThroughNode"),
     )
@@ -235,3 +236,16 @@ def test_a_trace_that_cannot_be_written_is_an_error(command, manifest_file, tmp_
 
 def test_every_phase_has_a_place_in_the_table():
     assert len(set(PHASES)) == len(PHASES)
+
+
+def test_a_run_that_fails_leaves_its_trace(command, manifest_file, tmp_path):
+    counts = ("first", "trace_nodes:Counts", {"count": 20})
+    path = manifest_file(counts, ("fails", "trace_nodes:FailsOnce", {"at": "7"}))
+    (tmp_path / "in.txt").write_text("hello")
+    out = tmp_path / "out.json"
+    process = command("trace", path, "--input", tmp_path / "in.txt", "-o", out)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "no luck" in stderr
+    events = check(json.loads(out.read_text()))
+    assert [event["name"] for event in events["i"]] == ["failed on item 7"]

@@ -497,14 +497,15 @@ impl Running {
                 way.latency.record(u64::try_from(emitted.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 let destination = way.destination.clone();
                 let bytes = data.payload().len();
+                if let Destination::Channel(_) = destination {
+                    self.controls.meter(place).counts.copied_bytes += bytes as u64;
+                }
                 let arrival = self.called_at(emitted_ns);
                 self.deliver(&destination, data, arrival)?;
                 match destination {
                     Destination::Node(_) => self.mark(place, Phase::Call, 0),
                     Destination::Output(_) => self.mark(place, Phase::Send, bytes),
-                    Destination::Channel(_) => {
-                        self.controls.meter(place).counts.copied_bytes += bytes as u64;
-                    }
+                    Destination::Channel(_) => {}
                 }
             }
         }

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from remotemedia._trace import PHASES, Summary, chrome_trace, percentile, summarize
-from remotemedia_runtime import _native
 
 # Width of the table where there is no terminal to take it from.
 _PLAIN_WIDTH = 120
@@ -47,11 +46,23 @@ def trace(manifest: Path, source: "Path | None", output: Path, overrides: tuple[
     up and for Python's lock (GIL), how long the node worked, and how long what it made was copied
     and sent. Recording takes some microseconds an item.
     """
-    given = None if source is None else read_input(source)
-    report = _native.run_pipeline(manifest, list(overrides), None, given, timeline=True)
-    write_trace(report, output)
-    show_summary(summarize(report["timeline"]))
-    click.echo(f"wrote {output}; open it in https://ui.perfetto.dev or chrome://tracing")
+    from remotemedia.session import Session
+
+    given = [] if source is None else [read_input(source)]
+    session = Session(manifest, params=overrides, timeline=True)
+    try:
+        with session:
+            for item in given:
+                session.send(item)
+            session.finish()
+            for _ in session:
+                pass
+    finally:
+        # Also of a run that has failed: it shows what came before.
+        report = session.report()
+        write_trace(report, output)
+        show_summary(summarize(report["timeline"]))
+        click.echo(f"wrote {output}; open it in https://ui.perfetto.dev or chrome://tracing")
 
 
 def read_input(path: Path) -> Any:

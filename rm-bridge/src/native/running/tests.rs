@@ -1,6 +1,7 @@
 //! What an item costs on its way through a stage. Times are printed, not judged; they are worth
 //! something with `cargo test --release … -- --nocapture`.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use allocation_counter::measure;
@@ -11,6 +12,7 @@ use crate::data_plane::DataPlane;
 use crate::outlet::outlet;
 use crate::policy::ItemPolicy;
 use crate::stage::Call;
+use crate::timeline::{TimedItems, TimelineSink};
 
 const TRACE: TraceContext = TraceContext { trace_id: [1; 16], span_id: [2; 8], flags: 1 };
 
@@ -50,7 +52,7 @@ impl Node for Same {
 }
 
 /// A stage of nodes one behind the other, the first of which is a source.
-fn running(nodes: Vec<Box<dyn Node>>) -> (Running, DataPlane) {
+fn running(nodes: Vec<Box<dyn Node>>, timeline: Option<TimelineSink>) -> (Running, DataPlane) {
     let plane = DataPlane::create().expect("shared memory");
     let (output, _) = outlet(1);
     let last = nodes.len() - 1;
@@ -73,7 +75,7 @@ fn running(nodes: Vec<Box<dyn Node>>) -> (Running, DataPlane) {
         output,
         feed: None,
         epoch: Arc::default(),
-        timeline: None,
+        timeline,
         bell: plane.doorbell().expect("a doorbell"),
     };
     let controls = Arc::new(Controls::new(stage.nodes.len()));
@@ -81,12 +83,16 @@ fn running(nodes: Vec<Box<dyn Node>>) -> (Running, DataPlane) {
     (Running::new(stage, controls, Arc::new(|_| ())), plane)
 }
 
-/// What the thread of a stage allocates that carries so many items of a trace through three nodes.
-fn allocated(items: u64, trace: TraceContext) -> u64 {
+/// Three nodes, the first of which gives so many items of a trace.
+fn three(items: u64, trace: TraceContext) -> Vec<Box<dyn Node>> {
     let item = RuntimeData::binary(vec![0; 8]).expect("short").with_trace(trace);
     let source = Box::new(Source { left: items, item });
-    let nodes: Vec<Box<dyn Node>> = vec![source, Box::new(Same), Box::new(Same)];
-    let (mut running, _plane) = running(nodes);
+    vec![source, Box::new(Same), Box::new(Same)]
+}
+
+/// What the thread of a stage allocates that carries so many items of a trace through three nodes.
+fn allocated(items: u64, trace: TraceContext) -> u64 {
+    let (mut running, _plane) = running(three(items, trace), None);
     let began = Instant::now();
     let allocated = measure(|| drop(running.run(&mut || true).expect("nothing fails")));
     println!("{:.1} ns an item", began.elapsed().as_nanos() as f64 / items as f64);
@@ -106,4 +112,24 @@ fn items_of_a_trace_that_nobody_records_allocate_nothing_either() {
         let trace = TraceContext { flags, ..TRACE };
         assert_eq!(allocated(20_000, trace), allocated(10_000, trace));
     }
+}
+
+#[test]
+fn each_work_of_each_node_is_told_once_where_a_timeline_is_wanted() {
+    let items = 10_000;
+    let told: Arc<Mutex<TimedItems>> = Arc::default();
+    let kept = Arc::clone(&told);
+    let sink: TimelineSink = Arc::new(move |_, times| {
+        kept.lock().expect("no panic").extend(times, usize::MAX);
+    });
+    let (mut running, _plane) = running(three(items, TraceContext::default()), Some(sink));
+    let began = Instant::now();
+    running.run(&mut || true).expect("nothing fails");
+    running.tell_times();
+    println!("{:.1} ns an item, timed", began.elapsed().as_nanos() as f64 / items as f64);
+    let told = told.lock().expect("no panic");
+    assert!(told.items.iter().all(crate::timeline::ItemTimes::is_valid));
+    let count = |work| told.items.iter().filter(|times| times.work == work).count() as u64;
+    let counts = [Work::Produce, Work::Item, Work::Finish].map(count);
+    assert_eq!((counts, told.dropped), ([items + 1, 2 * items, 3], 0));
 }
