@@ -128,6 +128,7 @@ impl MultiprocessExecutor {
         command.node_type.clone_from(&spec.config.node_type);
         command.session_id = spec.config.session_id.to_string();
         command.init_timeout = spec.init_timeout;
+        command.init_limit = command.init_limit.max(spec.init_timeout);
         command.abort_at_deadline = true;
         command.limits = spec.limits;
         let options = BackendOptions::new().callbacks(spec.callbacks);

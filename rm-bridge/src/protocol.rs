@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rm_core::{ChannelId, NodeId, SessionId};
+use rm_core::{ChannelId, NodeClass, NodeId, SessionId};
 use rm_process::KameoChildProcessMessage;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -87,8 +87,13 @@ pub struct WorkerConfig {
     pub session_id: SessionId,
     /// The node that the worker runs.
     pub node_id: NodeId,
-    /// Its type: the import path of its class, `package.module:Class`.
+    /// Its type: a registered name, or the import path of its class, `package.module:Class`.
     pub node_type: String,
+    /// Its class, where the type does not say it.
+    pub class: Option<NodeClass>,
+    /// The port of this machine on which it waits for a debugger before it loads the node; 0 for any
+    /// that is free.
+    pub debug: Option<u16>,
     /// Its parameters, as a JSON object.
     pub params: String,
     /// The folder that relative paths start from, which is on the module path too.
@@ -131,6 +136,8 @@ impl WorkerConfig {
             session_id,
             node_id,
             node_type: node_type.into(),
+            class: None,
+            debug: None,
             params: "{}".to_owned(),
             base_dir: None,
             namespace: namespace.into(),

@@ -50,7 +50,7 @@ pub use id::{ChannelId, IdError, NodeId, RuntimeId, SessionId};
 pub use metadata::{DataMetadata, MetadataError};
 pub use node::{InputSite, Node, NodeContext, NodeError, Output, Produced};
 pub use params::{ParameterKind, ParameterProblem, ParameterSpec};
-pub use registry::{NodeFactory, NodeMetadata, NodeRegistry, RegistryError};
+pub use registry::{NodeClass, NodeFactory, NodeMetadata, NodeRegistry, RegistryError};
 pub use spin::{Spin, spin_for};
 pub use suggest::{did_you_mean, nearest};
 pub use tensor::{TensorElement, TensorType, TensorView};

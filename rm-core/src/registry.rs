@@ -1,9 +1,10 @@
-//! Which native node types exist.
+//! Which node types are known: native ones, and Python classes that have been declared.
 //!
 //! Main type: [`NodeRegistry`]. It is a value that its owner fills; there is no global one.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,18 +28,23 @@ pub struct NodeMetadata {
     pub capabilities: Vec<String>,
     /// Its parameters, in the order in which they are best read.
     pub parameters: Vec<ParameterSpec>,
-    /// The types of data that it takes; empty for a source.
+    /// The types of data that it takes; empty for a source, and for a class that does not say.
     pub accepts: Vec<DataType>,
-    /// The types of data that it makes; empty for a sink.
+    /// The types of data that it makes; empty for a sink, and for a class that does not say.
     pub produces: Vec<DataType>,
     /// Whether it makes data without being given any.
     pub source: bool,
-    /// The input ports that connections to it may name; most nodes have none.
+    /// The input ports that connections to it may name; most nodes have none. A class that says none
+    /// may have any.
     #[serde(default)]
     pub input_ports: Vec<String>,
-    /// The output ports that connections from it may name; most nodes have none.
+    /// The output ports that connections from it may name; most nodes have none. A class that says
+    /// none may have any.
     #[serde(default)]
     pub output_ports: Vec<String>,
+    /// Whether it takes parameters beside those that are listed, as a class that declares none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_params: bool,
 }
 
 impl NodeMetadata {
@@ -57,10 +63,12 @@ impl NodeMetadata {
         for (name, value) in given {
             match self.parameters.iter().find(|spec| spec.name == *name) {
                 Some(spec) => problems.extend(spec.check(value).err()),
+                None if self.open_params => {}
                 None => {
                     let mut hint = did_you_mean(name, names());
                     if hint.is_empty() {
                         let known = names().collect::<Vec<_>>().join(", ");
+                        let known = if known.is_empty() { "none" } else { &known };
                         hint = format!("; {} takes: {known}", self.name);
                     }
                     problems.push(ParameterProblem::Unknown { name: name.clone(), hint });
@@ -71,7 +79,7 @@ impl NodeMetadata {
             if spec.default.is_none() && !given.contains_key(&spec.name) {
                 problems.push(ParameterProblem::Missing {
                     name: spec.name.clone(),
-                    expected: spec.kind.describe().to_owned(),
+                    expected: spec.expected(),
                 });
             }
         }
@@ -81,6 +89,22 @@ impl NodeMetadata {
 
 /// Makes a node from its context.
 pub type NodeFactory = Arc<dyn Fn(&NodeContext) -> Result<Box<dyn Node>, NodeError> + Send + Sync>;
+
+/// The Python class that a worker runs for a node type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeClass {
+    /// Where it is: `package.module:Class`, or the path of a file in place of the module.
+    pub path: String,
+    /// The folder from which its module was imported, where workers have to be told.
+    pub folder: Option<PathBuf>,
+}
+
+impl<T: Into<String>> From<T> for NodeClass {
+    /// A class of a module that every worker finds.
+    fn from(path: T) -> Self {
+        Self { path: path.into(), folder: None }
+    }
+}
 
 /// Why a node type cannot be registered or made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,15 +116,29 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
+    /// There is a class of that name already, and it is another one.
+    #[error("node type {name:?} is registered already, for the class {class}")]
+    OtherClass {
+        /// The name.
+        name: String,
+        /// Where the class is that has it.
+        class: String,
+    },
+}
+
+#[derive(Clone)]
+enum Maker {
+    Native(NodeFactory),
+    Worker(NodeClass),
 }
 
 #[derive(Clone)]
 struct Entry {
     metadata: NodeMetadata,
-    factory: NodeFactory,
+    maker: Maker,
 }
 
-/// The native node types that a runtime knows.
+/// The node types that a runtime knows.
 #[derive(Clone, Default)]
 pub struct NodeRegistry {
     entries: BTreeMap<String, Entry>,
@@ -124,7 +162,29 @@ impl NodeRegistry {
         if self.entries.contains_key(&name) {
             return Err(RegistryError::Duplicate { name });
         }
-        self.entries.insert(name, Entry { metadata, factory: Arc::new(factory) });
+        self.entries.insert(name, Entry { metadata, maker: Maker::Native(Arc::new(factory)) });
+        Ok(())
+    }
+
+    /// Adds a node type that a worker runs, a Python class; or describes one anew.
+    ///
+    /// # Errors
+    /// [`RegistryError`] if its name is that of a native type or of another class.
+    pub fn register_class(
+        &mut self,
+        metadata: NodeMetadata,
+        class: impl Into<NodeClass>,
+    ) -> Result<(), RegistryError> {
+        let (name, class) = (metadata.name.clone(), class.into());
+        match self.entries.get(&name).map(|entry| &entry.maker) {
+            Some(Maker::Native(_)) => return Err(RegistryError::Duplicate { name }),
+            Some(Maker::Worker(other)) if other.path != class.path => {
+                let class = other.path.clone();
+                return Err(RegistryError::OtherClass { name, class });
+            }
+            _ => {}
+        }
+        self.entries.insert(name, Entry { metadata, maker: Maker::Worker(class) });
         Ok(())
     }
 
@@ -133,9 +193,25 @@ impl NodeRegistry {
         self.entries.get(node_type).map(|entry| &entry.metadata)
     }
 
-    /// What makes nodes of a type.
+    /// What makes nodes of a native type.
     pub fn factory(&self, node_type: &str) -> Option<NodeFactory> {
-        self.entries.get(node_type).map(|entry| entry.factory.clone())
+        match &self.entries.get(node_type)?.maker {
+            Maker::Native(factory) => Some(factory.clone()),
+            Maker::Worker(_) => None,
+        }
+    }
+
+    /// The class of a type that a worker runs.
+    pub fn class(&self, node_type: &str) -> Option<&NodeClass> {
+        match &self.entries.get(node_type)?.maker {
+            Maker::Native(_) => None,
+            Maker::Worker(class) => Some(class),
+        }
+    }
+
+    /// Where the class is of a type that a worker runs, as [`NodeClass::path`].
+    pub fn class_of(&self, node_type: &str) -> Option<&str> {
+        self.class(node_type).map(|class| class.path.as_str())
     }
 
     /// The names of all types, in alphabetical order.
@@ -203,5 +279,35 @@ mod tests {
         assert_eq!(again, Err(RegistryError::Duplicate { name: "Nothing".into() }));
         assert!(registry.factory("Nothing").is_some());
         assert!(registry.metadata("Something").is_none());
+    }
+
+    #[test]
+    fn a_class_can_be_described_anew_but_takes_no_name_of_another() {
+        let mut registry = NodeRegistry::new();
+        registry.register_class(metadata(), "a:Nothing").unwrap();
+        let open = NodeMetadata { open_params: true, ..metadata() };
+        let class = NodeClass { path: "a:Nothing".into(), folder: Some("/a".into()) };
+        registry.register_class(open, class).unwrap();
+        assert_eq!(registry.class_of("Nothing"), Some("a:Nothing"));
+        assert_eq!(registry.class("Nothing").unwrap().folder, Some("/a".into()));
+        assert!(registry.factory("Nothing").is_none());
+        assert!(registry.metadata("Nothing").unwrap().open_params);
+        assert_eq!(
+            registry.register_class(metadata(), "b:Nothing").unwrap_err().to_string(),
+            "node type \"Nothing\" is registered already, for the class a:Nothing"
+        );
+        assert!(registry.register(metadata(), |_| Ok(Box::new(Nothing))).is_err());
+        let mut registry = NodeRegistry::new();
+        registry.register(metadata(), |_| Ok(Box::new(Nothing))).unwrap();
+        let taken = registry.register_class(metadata(), "a:Nothing");
+        assert_eq!(taken, Err(RegistryError::Duplicate { name: "Nothing".into() }));
+        assert_eq!(registry.class_of("Nothing"), None);
+    }
+
+    #[test]
+    fn open_parameters_are_checked_where_they_are_listed() {
+        let open = NodeMetadata { open_params: true, ..metadata() };
+        assert!(open.check_params(&json!({"path": "x", "other": 1})).is_empty());
+        assert_eq!(open.check_params(&json!({"path": 1, "other": 1})).len(), 1);
     }
 }

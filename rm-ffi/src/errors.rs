@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use rm_bridge::{ExitReason, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure};
-use rm_core::{DataError, NodeId};
+use rm_core::{DataError, NodeError, NodeId};
 use rm_process::{PythonExecutionError, SubprocessIpcBackendError};
 use rm_session::{
     InputError, ManifestError, OverrideError, ParamsError, PlanError, Problem, ProblemKind,
@@ -204,6 +204,13 @@ fn of_session(error: &SessionError) -> PyErr {
         Some(node) => with(exception, "node_id", node),
         None => exception,
     }
+}
+
+/// The exception for a native node that failed outside of a session.
+pub(crate) fn of_native_node(node: &NodeId, action: &str, error: &NodeError) -> PyErr {
+    let message = format!("node {node} failed to {action}: {}", chain(error));
+    let exception = with(python::NodeExecutionError::new_err(message), "node_id", node.as_str());
+    with(exception, "transient", error.is_transient())
 }
 
 /// The exception for a callback that failed.

@@ -3,7 +3,7 @@
 //! Main functions: [`validate_manifest`], [`get_available_nodes`], [`get_node_metadata`], and what
 //! the command line needs beside them.
 
-use std::sync::LazyLock;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -12,9 +12,7 @@ use rm_session::{Machine, Manifest, Plan, PlanError, ProblemKind, RuntimeConfig}
 
 use crate::errors::{Error, NodeNotFound};
 use crate::json;
-
-/// The native node types of this wheel.
-pub(crate) static REGISTRY: LazyLock<NodeRegistry> = LazyLock::new(rm_session::builtin_nodes);
+use crate::registry::{self, Purpose};
 
 /// Check a manifest without running it.
 ///
@@ -37,15 +35,15 @@ pub(crate) static REGISTRY: LazyLock<NodeRegistry> = LazyLock::new(rm_session::b
 ///     All of them are ``ValueError``; the message lists everything that is wrong.
 #[pyfunction]
 pub(crate) fn validate_manifest(py: Python<'_>, manifest_json: &str) -> PyResult<bool> {
-    py.detach(|| check(manifest_json))?;
+    let manifest = py.detach(|| Manifest::from_json(manifest_json)).map_err(Error::from)?;
+    let (manifest, nodes) = registry::prepare(py, manifest, Purpose::Check)?;
+    py.detach(|| check(manifest, &nodes))?;
     Ok(true)
 }
 
-fn check(manifest_json: &str) -> Result<(), Error> {
-    let manifest = Manifest::from_json(manifest_json)?;
-    if let Err(error) =
-        Plan::with(manifest, &REGISTRY, &RuntimeConfig::default(), &Machine::recent())
-    {
+fn check(manifest: Manifest, nodes: &NodeRegistry) -> Result<(), Error> {
+    let (config, machine) = (RuntimeConfig::default(), Machine::recent());
+    if let Err(error) = Plan::with(manifest, nodes, &config, &machine) {
         let mut problems = error.problems().to_vec();
         problems.retain(|problem| problem.kind != ProblemKind::UnknownNodeType);
         if !problems.is_empty() {
@@ -55,9 +53,11 @@ fn check(manifest_json: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// List the names of all native node types, in alphabetical order.
+/// List the names of all node types, in alphabetical order.
 ///
-/// A Python node needs no entry: its type is its import path, ``package.module:Class``.
+/// They are the native ones, those of installed packages (entry points of the group
+/// ``remotemedia.nodes``), and those that this process has registered. A Python node needs no entry:
+/// its import path, ``package.module:Class``, is its type too.
 ///
 /// Returns
 /// -------
@@ -65,34 +65,40 @@ fn check(manifest_json: &str) -> Result<(), Error> {
 ///     The names.
 #[pyfunction]
 pub(crate) fn get_available_nodes(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
-    PyList::new(py, REGISTRY.names().collect::<Vec<_>>())
+    Ok(registry::names(py)?.to_list())
 }
 
-/// Describe a native node type.
+/// Describe a node type. The module of a Python class is imported for that.
 ///
 /// Parameters
 /// ----------
 /// node_type : str
-///     Its name.
+///     Its name, or the import path of a Python class.
 ///
 /// Returns
 /// -------
 /// dict
 ///     ``name``, ``version``, ``description``, ``capabilities``, ``accepts`` and ``produces``
-///     (types of data), ``source``, and ``parameters``: by name, a dict with ``type``,
-///     ``description``, where there is one ``default``, ``min``, ``max``, ``unit`` and ``choices``.
+///     (types of data), ``source``, ``executor`` (``"native"`` or ``"python"``, with ``class``), and
+///     ``parameters``: by name, a dict with ``type``, ``description``, where there is one
+///     ``default``, ``min``, ``max``, ``unit``, ``choices``, ``items`` (the type of a list's
+///     elements) and ``nullable``. Of a Python class empty lists mean that it does not say, and
+///     ``open_params`` that it takes any parameters.
 ///
 /// Raises
 /// ------
 /// NodeNotFound
 ///     A ``KeyError``, if there is no such type; the message names the nearest one.
+/// Exception
+///     What the module of a Python class raises when it is imported.
 #[pyfunction]
 pub(crate) fn get_node_metadata<'py>(
     py: Python<'py>,
     node_type: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let Some(metadata) = REGISTRY.metadata(node_type) else {
-        let hint = did_you_mean(node_type, REGISTRY.names());
+    let nodes = registry::describe(py, node_type)?;
+    let Some(metadata) = nodes.metadata(node_type) else {
+        let hint = did_you_mean(node_type, nodes.names());
         return Err(NodeNotFound::new_err(format!("no node type {node_type:?}{hint}")));
     };
     let described = json::to_python(py, metadata)?;
@@ -104,7 +110,48 @@ pub(crate) fn get_node_metadata<'py>(
         parameters.set_item(name, parameter)?;
     }
     described.set_item("parameters", parameters)?;
+    let class = nodes.class_of(node_type);
+    described.set_item("executor", if class.is_some() { "python" } else { "native" })?;
+    if let Some(class) = class {
+        described.set_item("class", class)?;
+    }
     Ok(described)
+}
+
+/// Check the form of a manifest, without its node types and parameters.
+///
+/// Raises
+/// ------
+/// ManifestError
+///     A ``ValueError``; it is no manifest.
+#[pyfunction]
+#[pyo3(name = "_check_manifest")]
+pub(crate) fn check_manifest(py: Python<'_>, manifest_json: &str) -> PyResult<()> {
+    py.detach(|| Manifest::from_json(manifest_json)).map_err(Error::from)?;
+    Ok(())
+}
+
+/// Read a manifest's file, JSON or YAML, and check its form.
+///
+/// Parameters
+/// ----------
+/// path : str or os.PathLike
+///     The file.
+///
+/// Returns
+/// -------
+/// str
+///     The same manifest as JSON.
+///
+/// Raises
+/// ------
+/// ManifestError
+///     A ``ValueError``; the file cannot be read, or is no manifest.
+#[pyfunction]
+#[pyo3(name = "_read_manifest")]
+pub(crate) fn read_manifest(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    let document = py.detach(|| Manifest::document(path)).map_err(Error::from)?;
+    Ok(document.to_string())
 }
 
 /// Remove what killed runtimes of this user have left: processes, shared memory.

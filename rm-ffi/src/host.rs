@@ -13,7 +13,7 @@ use rm_session::{Machine, Manifest, Plan, Runtime, RuntimeConfig, parse_override
 
 use crate::convert::{self, Converted};
 use crate::errors::Error;
-use crate::functions::REGISTRY;
+use crate::registry::{self, Purpose};
 
 /// Rate of a bare array of samples where nothing says another, in Hz.
 const DEFAULT_RATE: u32 = 16_000;
@@ -27,6 +27,12 @@ pub(crate) struct Host {
 
 pub(crate) fn host(py: Python<'_>) -> PyResult<&'static Host> {
     static HOST: PyOnceLock<Host> = PyOnceLock::new();
+    if let Some(file) = registry::barred() {
+        return Err(PyRuntimeError::new_err(format!(
+            "{file} starts a pipeline while a worker loads it for a class in it; put that under \
+             `if __name__ == \"__main__\":`"
+        )));
+    }
     let host = HOST.get_or_try_init(py, || start(py))?;
     host.check()?;
     Ok(host)
@@ -54,7 +60,7 @@ fn start(py: Python<'_>) -> PyResult<Host> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let built = builder.worker_threads(2).thread_name("remotemedia").enable_all().build();
     let tokio = built.map_err(|error| Error::Setup(error.into()))?;
-    let runtime = Runtime::new(config, REGISTRY.clone());
+    let runtime = Runtime::new(config, registry::current().as_ref().clone());
     Ok(Host { tokio, runtime, process: std::process::id() })
 }
 
@@ -75,8 +81,12 @@ pub(crate) fn read_manifest(
     Ok(read)
 }
 
-pub(crate) fn plan(host: &Host, manifest: Manifest) -> Result<Plan, Error> {
-    Ok(Plan::with(manifest, &REGISTRY, host.runtime.config(), &Machine::recent())?)
+pub(crate) fn plan(py: Python<'_>, manifest: Manifest, purpose: Purpose) -> PyResult<Plan> {
+    let host = host(py)?;
+    let (manifest, nodes) = registry::prepare(py, manifest, purpose)?;
+    let config = host.runtime.config();
+    let plan = py.detach(|| Plan::with(manifest, &nodes, config, &Machine::recent()));
+    Ok(plan.map_err(Error::from)?)
 }
 
 /// The input, and how many bytes of it were copied.
@@ -90,10 +100,16 @@ fn rate_of_bare_samples(plan: &Plan) -> Option<u32> {
     const PARAMETER: &str = "sample_rate";
     let node = &plan.nodes[*plan.inputs.first()?];
     let given = node.params.get(PARAMETER);
-    let (takes_audio, default) = match REGISTRY.metadata(&node.node_type) {
+    let nodes = registry::current();
+    let (takes_audio, default) = match nodes.metadata(&node.node_type) {
         Some(metadata) => {
             let spec = metadata.parameters.iter().find(|spec| spec.name == PARAMETER);
-            let takes_audio = metadata.accepts.contains(&DataType::Audio);
+            // A class that does not say what it takes says so by the parameter.
+            let says = node.class.is_some() && (given.is_some() || spec.is_some());
+            let takes_audio = match &*metadata.accepts {
+                [] => says,
+                accepts => accepts.contains(&DataType::Audio),
+            };
             (takes_audio, spec.and_then(|spec| spec.default.as_ref()))
         }
         None => (given.is_some(), None),

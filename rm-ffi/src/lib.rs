@@ -1,8 +1,9 @@
 //! The Python wheel: what `remotemedia_runtime` and the worker processes do in Rust.
 //!
-//! In the order in which data meets them: `functions` and `run` are what Python calls; `convert`,
-//! with `array`, `memory`, `audio`, `video` and `json` below it, turns Python objects into items and
-//! back; `worker`
+//! In the order in which data meets them: `functions`, `run` and `session` are what Python calls, with
+//! `host` and `task` below them; `registry` knows the node types, and `in_process` runs native nodes
+//! for who walks the graph in Python; `convert`, with `array`, `memory`, `audio`, `video` and `json`
+//! below it, turns Python objects into items and back; `worker`
 //! serves a Python node, which `node` calls, inside its process; `errors` turns every error into an exception. The
 //! Python half of the wheel (the SDK, the command line, the exceptions) lies under `python/`.
 
@@ -20,6 +21,7 @@ mod convert;
 mod errors;
 mod functions;
 mod host;
+mod in_process;
 mod inputs;
 mod json;
 mod mailbox;
@@ -27,6 +29,7 @@ mod memory;
 mod node;
 mod place;
 mod python;
+mod registry;
 mod run;
 mod session;
 mod signals;
@@ -54,11 +57,18 @@ mod _native {
     #[pymodule_export]
     use crate::convert::convert;
     #[pymodule_export]
-    use crate::functions::{get_available_nodes, get_node_metadata, sweep, validate_manifest};
+    use crate::functions::{
+        check_manifest, get_available_nodes, get_node_metadata, read_manifest, sweep,
+        validate_manifest,
+    };
+    #[pymodule_export]
+    use crate::in_process::{PyNativeNode, as_sent, plan_in_process};
     #[pymodule_export]
     use crate::inputs::PyInputs;
     #[pymodule_export]
     use crate::mailbox::PyMailbox;
+    #[pymodule_export]
+    use crate::registry::{bar_runs, check_params, declare_node};
     #[pymodule_export]
     use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
     #[pymodule_export]

@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use rm_bridge::{FailedIn, WorkerFailure};
+use rm_core::NodeClass;
 
 use crate::json;
 use crate::python::{async_generator_type, coroutine_type};
@@ -43,7 +44,7 @@ impl<'py> Node<'py> {
     /// Makes the node, with everything that it may use. `params` are a JSON object.
     pub(crate) fn load(
         py: Python<'py>,
-        node_type: &str,
+        class: &NodeClass,
         params: &str,
         node_id: &str,
         session_id: &str,
@@ -51,7 +52,8 @@ impl<'py> Node<'py> {
         hooks: PyHooks,
     ) -> PyResult<Self> {
         let params = json::from_json(py, params.as_bytes())?;
-        let arguments = (node_type, params, node_id, session_id, base_dir, hooks);
+        let folder = class.folder.as_deref();
+        let arguments = (&class.path, params, node_id, session_id, base_dir, hooks, folder);
         let object = module(py)?.call_method1(intern!(py, "load_node"), arguments)?;
         Ok(Self { object })
     }

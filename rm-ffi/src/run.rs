@@ -4,17 +4,19 @@
 //! While a pipeline runs, the interpreter's lock is released; it is taken for every event, and when
 //! a signal has come, so that Ctrl-C ends a run at once and cleanly.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use rm_core::{DataType, RuntimeData};
-use rm_session::{CancelToken, Manifest, Plan, RunEvent, RunReport};
+use rm_session::{CancelToken, InitProgress, Manifest, Plan, RunEvent, RunReport};
 
 use crate::convert::{self, Converted};
 use crate::errors::Error;
 use crate::host::{files_of, host, input_item, plan, read_manifest};
 use crate::json;
+use crate::registry::{self, Purpose};
 use crate::session::progress_dict;
 use crate::signals::Signals;
 use crate::timeline::timeline_to_python;
@@ -37,7 +39,11 @@ fn run(
         raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         cancel.cancel();
     };
+    let mut told = Vec::new();
     let events = |event| {
+        if let RunEvent::Progress(step) = &event {
+            tell_of_debugger(step, &mut told);
+        }
         if !cancel.is_cancelled()
             && let Err(error) = Python::attach(|py| handler(py, event))
         {
@@ -82,12 +88,22 @@ fn run(
     }
 }
 
+/// Says on stderr, once, where the process of a node waits for a debugger.
+pub(crate) fn tell_of_debugger(step: &InitProgress, told: &mut Vec<String>) {
+    if step.message.starts_with("waits for a debugger") && !told.contains(&step.message) {
+        eprintln!("node {} {}", step.node, step.message);
+        told.push(step.message.clone());
+    }
+}
+
 /// Run a pipeline that gets its data from its own sources.
 ///
 /// Parameters
 /// ----------
 /// manifest_json : str
 ///     The manifest. Relative paths in it start from the current folder.
+/// base_dir : str or os.PathLike or None
+///     The folder from which relative paths in the manifest start, in place of the current one.
 ///
 /// Returns
 /// -------
@@ -126,12 +142,13 @@ fn run(
 /// ItemTimeout
 ///     ``TimeoutError`` and a `ProcessCrashError`; a Python node was at one item for too long.
 #[pyfunction]
+#[pyo3(signature = (manifest_json, *, base_dir=None))]
 pub(crate) fn execute_pipeline<'py>(
     py: Python<'py>,
     manifest_json: &str,
+    base_dir: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let host = host(py)?;
-    let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
+    let plan = plan_text(py, manifest_json, base_dir.as_deref())?;
     execute(py, plan, Vec::new(), 0)
 }
 
@@ -150,6 +167,8 @@ pub(crate) fn execute_pipeline<'py>(
 ///     video; other dicts, lists and numbers are JSON. A one-dimensional array of float32 or int16
 ///     for a node that takes audio is mono audio; its rate is the node's ``sample_rate`` parameter,
 ///     if it has one that is not 0, else 16000 Hz.
+/// base_dir : str or os.PathLike or None
+///     As for `execute_pipeline`.
 ///
 /// Returns
 /// -------
@@ -163,15 +182,21 @@ pub(crate) fn execute_pipeline<'py>(
 /// Exception
 ///     As `execute_pipeline`.
 #[pyfunction]
+#[pyo3(signature = (manifest_json, input_data, *, base_dir=None))]
 pub(crate) fn execute_pipeline_with_input<'py>(
     py: Python<'py>,
     manifest_json: &str,
     input_data: &Bound<'py, PyAny>,
+    base_dir: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let host = host(py)?;
-    let plan = py.detach(|| plan(host, Manifest::from_json(manifest_json)?))?;
+    let plan = plan_text(py, manifest_json, base_dir.as_deref())?;
     let Converted { data, copied } = input_item(&plan, input_data)?;
     execute(py, plan, vec![data], copied)
+}
+
+fn plan_text(py: Python<'_>, manifest_json: &str, base_dir: Option<&Path>) -> PyResult<Plan> {
+    let manifest = py.detach(|| Manifest::from_json(manifest_json)).map_err(Error::from)?;
+    plan(py, registry::with_base_dir(manifest, base_dir)?, Purpose::Run)
 }
 
 /// What one output node has given.
@@ -295,7 +320,7 @@ pub(crate) fn run_pipeline<'py>(
     timeline: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let manifest = read_manifest(manifest, &overrides)?;
-    let mut plan = plan(host(py)?, manifest)?;
+    let mut plan = plan(py, manifest, Purpose::Run)?;
     let input = input.map(|input| input_item(&plan, &input)).transpose()?;
     plan.timeline |= timeline;
     let files = files_of(&plan);
@@ -341,17 +366,23 @@ fn event_dict(py: Python<'_>, event: RunEvent) -> PyResult<Bound<'_, PyDict>> {
 /// ----------
 /// manifest : str or os.PathLike
 ///     The manifest's text, or the path of its file.
+/// base_dir : str or os.PathLike or None
+///     As for `execute_pipeline`.
 ///
 /// Returns
 /// -------
 /// dict
 ///     ``plan`` (how it would run, as text) and ``warnings``.
 #[pyfunction]
+#[pyo3(signature = (manifest, *, base_dir=None))]
 pub(crate) fn plan_manifest<'py>(
     py: Python<'py>,
     manifest: &Bound<'py, PyAny>,
+    base_dir: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let plan = plan(host(py)?, read_manifest(manifest, &[])?)?;
+    let manifest = read_manifest(manifest, &[])?;
+    let manifest = registry::with_base_dir(manifest, base_dir.as_deref())?;
+    let plan = plan(py, manifest, Purpose::Plan)?;
     let dict = PyDict::new(py);
     dict.set_item("plan", plan.to_string())?;
     dict.set_item("warnings", json::to_python(py, &plan.warnings)?)?;

@@ -20,6 +20,8 @@ use crate::errors::Error;
 use crate::host::{Host, files_of, host, input_item, plan, read_manifest};
 use crate::json;
 use crate::place::Place;
+use crate::registry::Purpose;
+use crate::run::tell_of_debugger;
 use crate::task::PyTask;
 use crate::timeline::timeline_to_python;
 
@@ -45,11 +47,15 @@ struct Times {
 /// What Python is told while nodes load.
 struct Steps {
     on_step: Option<Py<PyAny>>,
+    told: Mutex<Vec<String>>,
     raised: Mutex<Option<PyErr>>,
 }
 
 impl Steps {
     fn tell(&self, session: &Session, step: InitProgress) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        tell_of_debugger(&step, &mut told);
+        drop(told);
         let Some(on_step) = &self.on_step else { return };
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         if raised.is_some() {
@@ -173,9 +179,9 @@ impl PySession {
         let began = Instant::now();
         let host = host(py)?;
         let manifest = read_manifest(manifest, &overrides)?;
+        let mut plan = plan(py, manifest, Purpose::Run)?;
+        plan.timeline |= timeline;
         let made = py.detach(|| {
-            let mut plan = plan(host, manifest)?;
-            plan.timeline |= timeline;
             let id = session_id.map(SessionId::new).transpose();
             let id = id.map_err(SessionError::Id)?;
             let _entered = host.tokio.enter();
@@ -216,7 +222,7 @@ impl PySession {
     #[pyo3(signature = (on_step=None))]
     fn initialize(&self, on_step: Option<Py<PyAny>>) -> PyResult<PyTask> {
         let (session, times) = (self.session.clone(), Arc::clone(&self.times));
-        let steps = Steps { on_step, raised: Mutex::default() };
+        let steps = Steps { on_step, told: Mutex::default(), raised: Mutex::default() };
         let work = async move {
             let initialized = session.initialize(|step| steps.tell(&session, step)).await;
             let raised = steps.raised.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -40,7 +40,7 @@ pub(crate) fn serve_node(py: Python<'_>, node_type: &str, session_id: &str) -> P
         let _ = py.detach(|| own.failed(message));
         1
     };
-    let node = match Node::load(py, node_type, "{}", node_type, session_id, None, hooks) {
+    let node = match Node::load(py, &node_type.into(), "{}", node_type, session_id, None, hooks) {
         Ok(node) => node,
         Err(error) => return Ok(failed(FailedIn::Load, &error)),
     };

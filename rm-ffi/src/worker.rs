@@ -211,15 +211,22 @@ impl<'py> Worker<'py> {
             let runtime = lock(&self.runtime);
             (runtime.config().clone(), runtime.handle().clone())
         };
+        let class = config.class.unwrap_or_else(|| config.node_type.as_str().into());
+        let (runtime, desk) = (Some(self.runtime.clone()), Arc::clone(&self.desk));
+        let hooks = PyHooks { runtime, own, desk };
         // No lock is held: the class's own code may ask for a loan.
+        if let Some(port) = config.debug {
+            let module = self.py.import("remotemedia_runtime.worker.debug")?;
+            module.call_method1("wait", (port, hooks.clone()))?;
+        }
         Node::load(
             self.py,
-            &config.node_type,
+            &class,
             &config.params,
             config.node_id.as_str(),
             config.session_id.as_str(),
             config.base_dir.as_deref(),
-            PyHooks { runtime: Some(self.runtime.clone()), own, desk: Arc::clone(&self.desk) },
+            hooks,
         )
     }
 

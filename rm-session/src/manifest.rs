@@ -111,6 +111,7 @@ pub struct Manifest {
     description: Option<String>,
     created_at: Option<String>,
     multiprocess: MultiprocessSettings,
+    modules: Vec<String>,
     nodes: Vec<NodeSpec>,
     connections: Vec<Connection>,
     warnings: Vec<Warning>,
@@ -161,6 +162,18 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The document of a manifest's file as it stands, for who changes manifests; it is a valid one.
+    ///
+    /// # Errors
+    /// Those of [`from_file`](Self::from_file).
+    pub fn document(path: impl AsRef<Path>) -> Result<Value, ManifestError> {
+        let path = path.as_ref();
+        Self::from_file(path)?;
+        let unreadable = |source| ManifestError::Read { path: path.to_owned(), source };
+        let text = std::fs::read(path).map_err(unreadable)?;
+        text::document(&text, Format::of(path), Some(path))
+    }
+
     /// The same manifest with one parameter of one node set, as from a command line.
     ///
     /// # Errors
@@ -171,17 +184,36 @@ impl Manifest {
         param: impl Into<String>,
         value: Value,
     ) -> Result<Self, ManifestError> {
-        let Some(spec) = self.nodes.iter_mut().find(|spec| spec.id == *node) else {
+        if let Value::Object(params) = &mut self.node_mut(node)?.params {
+            params.insert(param.into(), value);
+        }
+        Ok(self)
+    }
+
+    /// The same manifest with another folder from which relative paths start.
+    pub fn with_base_dir(self, folder: impl Into<PathBuf>) -> Self {
+        Self { base_dir: Some(folder.into()), ..self }
+    }
+
+    /// The same manifest with one node waiting for a debugger on a port, as from a command line; 0 for
+    /// any that is free.
+    ///
+    /// # Errors
+    /// [`ManifestError::NoSuchNode`] with the nearest id.
+    pub fn with_debug(mut self, node: &NodeId, port: u16) -> Result<Self, ManifestError> {
+        self.node_mut(node)?.debug = Some(port);
+        Ok(self)
+    }
+
+    fn node_mut(&mut self, node: &NodeId) -> Result<&mut NodeSpec, ManifestError> {
+        let Some(place) = self.nodes.iter().position(|spec| spec.id == *node) else {
             let ids = self.nodes.iter().map(|spec| spec.id.as_str());
             return Err(ManifestError::NoSuchNode {
                 id: node.to_string(),
                 hint: did_you_mean(node.as_str(), ids),
             });
         };
-        if let Value::Object(params) = &mut spec.params {
-            params.insert(param.into(), value);
-        }
-        Ok(self)
+        Ok(&mut self.nodes[place])
     }
 
     /// The pipeline's name.
@@ -207,6 +239,12 @@ impl Manifest {
     /// Most worker processes that the pipeline may have, where the manifest says it.
     pub fn max_processes(&self) -> Option<usize> {
         self.multiprocess.max_processes_per_session
+    }
+
+    /// Modules of Python, by their names or files, that declare node types of the manifest. To import
+    /// them is for who knows Python; here they are not looked at.
+    pub fn modules(&self) -> &[String] {
+        &self.modules
     }
 
     /// The nodes, at least one, in the order of the manifest.

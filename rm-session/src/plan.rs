@@ -3,7 +3,7 @@
 //!
 //! Main type: [`Plan`]. It is a value that prints and serialises; making one starts nothing. It is
 //! made of a manifest and of the node types that there are, so that most mistakes are found before
-//! the first process starts. What Python nodes take and give is not known here.
+//! the first process starts. Of Python nodes only those are known whose class is registered.
 
 mod check;
 mod layout;
@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use rm_bridge::{ItemPolicy, Limits, QueuePolicy, RestartPolicy};
-use rm_core::{ChannelId, NodeId, NodeRegistry};
+use rm_core::{ChannelId, NodeClass, NodeId, NodeRegistry};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ pub enum Reason {
     Explicit,
     /// The manifest says so for its type.
     Override,
-    /// Its type is a registered native one.
+    /// Its type is registered, as a native one or for a Python class.
     Registered,
     /// Its type has the form of the import path of a Python class, `package.module:Class`.
     Pattern,
@@ -88,6 +88,9 @@ pub struct PlannedNode {
     pub id: NodeId,
     /// Its type: a registered name, or the import path of a Python class as `package.module:Class`.
     pub node_type: String,
+    /// Its class, where the type is the registered one of a Python class.
+    #[serde(skip_serializing_if = "is_default")]
+    pub class: Option<NodeClass>,
     /// Its parameters; always an object.
     pub params: Value,
     /// What runs it.
@@ -119,6 +122,10 @@ pub struct PlannedNode {
     /// What its process may use.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: Limits,
+    /// The port on which its process waits for a debugger, if it does; 0 for any that is free. No time
+    /// is too long for it then.
+    #[serde(skip_serializing_if = "is_default")]
+    pub debug: Option<u16>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -323,7 +330,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`] with all problems: unknown types, executors that cannot run a node, settings
-    /// that make no sense for one, parameters that a native node does not take, connections and ports
+    /// that make no sense for one, parameters that a node of a registered type does not take, connections and ports
     /// that cannot be, circles, needs that the machine does not meet, more processes, memory or
     /// shared memory than is allowed.
     pub fn with(

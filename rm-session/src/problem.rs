@@ -35,7 +35,7 @@ pub enum ProblemKind {
     UnknownNodeType,
     /// A node cannot run by the executor that the manifest asks for.
     Executor,
-    /// A native node does not take a parameter, or lacks one.
+    /// A node of a registered type does not take a parameter, or lacks one.
     Parameter,
     /// A connection leads into a source or out of a sink.
     Connection,

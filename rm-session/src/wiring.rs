@@ -300,6 +300,9 @@ pub(crate) fn inputs(plan: &Plan, worker: usize) -> Vec<WorkerInput> {
     .collect()
 }
 
+/// How long a worker may load that waits for a debugger.
+const DEBUG_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What is needed to start a plan's worker.
 pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> WorkerSpec {
     let (plan, config) = (&shared.plan, shared.runtime.config());
@@ -316,6 +319,7 @@ pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> 
     if config.debug_mode {
         env.entry("REMOTEMEDIA_LOG_LEVEL".to_owned()).or_insert_with(|| "DEBUG".to_owned());
     }
+    let init_timeout = if planned.debug.is_some() { DEBUG_TIMEOUT } else { init_timeout };
     WorkerSpec {
         python: planned.python.clone().or_else(|| config.python.clone()),
         init_timeout,
@@ -324,6 +328,8 @@ pub(crate) fn worker(shared: &Shared, worker: usize, init_timeout: Duration) -> 
         callbacks: Arc::clone(&config.callbacks),
         stubs: config.callback_stubs.clone(),
         config: WorkerConfig {
+            class: planned.class.clone(),
+            debug: planned.debug,
             params: planned.params.to_string(),
             base_dir: plan.base_dir.clone(),
             inputs: inputs(plan, worker),

@@ -115,8 +115,9 @@ class Node:
 
     Attributes
     ----------
-    params : dict
-        The parameters that the manifest gives, with later changes.
+    params : dict or object
+        The parameters, with later changes: an object of the class's ``Params`` if it has such a
+        class; otherwise a dict, with the defaults of all arguments of ``__init__``.
     context : Context
         Where the node runs.
     input : Input
@@ -139,22 +140,44 @@ class Node:
     twice, so a node that is asked again has to give the same in the same order. `SystemExit` and
     `KeyboardInterrupt` are no failures of an item: they end the node, and so the run.
 
+    A class that says which parameters it takes has them checked before its process starts, and
+    told by `remotemedia_runtime.get_node_metadata`. It says so by a class ``Params`` in it (a
+    dataclass, a pydantic model, or a class with nothing but type hints), or by arguments of its
+    ``__init__``. Types are ``float``, ``int``, ``bool``, ``str``, ``list``, ``dict``, ``Literal``,
+    enums, paths and what is ``Optional`` of them; ``Annotated`` adds a `Range` or a description,
+    and a NumPy docstring adds descriptions too. A class that says nothing takes any parameters.
+
+    A node can be made outside of a worker, for a test or for `Pipeline.add_node`; its parameters
+    are then given as keyword arguments.
+
     Examples
     --------
     >>> class Gain(Node):
+    ...     class Params:
+    ...         factor: float = 2.0
+    ...
     ...     def process(self, item):
-    ...         return Audio(item.samples * self.params["factor"], item.sample_rate)
+    ...         return Audio(item.samples * self.params.factor, item.sample_rate)
+    >>> Gain(factor=3).params.factor
+    3.0
     """
 
-    params: dict[str, Any]
+    # Of what type they are is for the class to say.
+    params: Any
     context: Context
     input: Input
     _hooks: Any = None
+    _given: dict[str, Any]
+    _declaration: Any
+    _node_facts: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
         """Make the node complete also outside a worker, for instance in a test of its own."""
+        from remotemedia.params import declaration_of
+
         node = super().__new__(cls)
-        node.params = {}
+        node._given = kwargs
+        node.params = declaration_of(cls).given(args, kwargs)
         node.context = Context("", "", Path.cwd())
         node.input = Input()
         return node
@@ -205,8 +228,21 @@ class Node:
         ValueError
             The values are refused, by this or any other exception; the message is given to whoever
             wanted the change. `params` is then as it was, and the node has to be too.
+
+        Notes
+        -----
+        Values that the class has declared are checked before. A node that takes its parameters by
+        ``__init__`` has to override this method, or it refuses all changes.
         """
-        self.params = {**self.params, **params}
+        from remotemedia.params import declaration_of
+
+        declaration = declaration_of(type(self))
+        if declaration.style == "init":
+            raise ValueError(
+                f"{type(self).__name__} takes its parameters only when it is made; to take them "
+                "later, it would have to override set_params"
+            )
+        self.params = declaration.changed(self.params, params)
         return None
 
     def flush(self) -> "Awaitable[None] | None":

@@ -45,6 +45,21 @@ class ManifestError(RemoteMediaError, ValueError):
     """The manifest is no JSON, or does not have the form of a manifest."""
 
 
+class ParameterError(ManifestError):
+    """A node does not have such parameters, or does not take these values of them.
+
+    Attributes
+    ----------
+    parameter : str or None
+        The first parameter that is wrong, where that is known.
+    problems : list of tuple of str
+        The name of each wrong parameter ("" for none), and what is wrong with it.
+    """
+
+    parameter: "str | None" = None
+    problems: "list[tuple[str, str]]" = []  # noqa: RUF012
+
+
 class GraphError(RemoteMediaError, ValueError):
     """The connections of the manifest cannot be."""
 
@@ -62,10 +77,6 @@ class NodeNotFound(RemoteMediaError, KeyError):
 
 class MarshalingError(RemoteMediaError, TypeError):
     """An object cannot be sent, or an item has no form in Python."""
-
-
-class ParameterError(RemoteMediaError, ValueError):
-    """A node does not have such parameters, or does not take these values of them."""
 
 
 class ChannelFullError(RemoteMediaError, RuntimeError):

@@ -63,6 +63,7 @@ impl Desk {
 }
 
 /// What a node can ask of its worker.
+#[derive(Clone)]
 #[pyclass(frozen, module = "remotemedia_runtime._native", name = "_Hooks")]
 pub(crate) struct PyHooks {
     /// `None` for a node without channels.

@@ -37,6 +37,7 @@ const NODE: &[&str] = &[
     "python",
     "own_thread",
     "limits",
+    "debug",
 ];
 const CAPABILITIES: &[&str] = &["gpu", "cpu", "memory_gb"];
 const GPU: &[&str] = &["required", "type", "min_memory_gb"];
@@ -94,6 +95,7 @@ pub(super) fn node<'a>(
     let python = fields.optional("python").and_then(|at| at.text(report)).map(PathBuf::from);
     let own_thread = fields.optional("own_thread").and_then(|at| at.boolean(report));
     let limits = limits(fields, report);
+    let debug = fields.optional("debug").and_then(|at| debug(&at, report));
     Some(NodeSpec {
         id: id?,
         node_type: node_type?.to_owned(),
@@ -107,6 +109,7 @@ pub(super) fn node<'a>(
         python,
         own_thread: own_thread.unwrap_or(false),
         limits,
+        debug,
     })
 }
 
@@ -333,6 +336,14 @@ fn env(at: &Cursor<'_>, report: &mut Report) -> Option<BTreeMap<String, String>>
         }
     }
     Some(variables)
+}
+
+fn debug(at: &Cursor<'_>, report: &mut Report) -> Option<u16> {
+    let port = match at.value {
+        Value::Bool(debug) => return debug.then_some(0),
+        value => value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
+    };
+    at.expect(report, "true, false or a port from 1 to 65535", port)
 }
 
 fn limits(fields: &Object<'_>, report: &mut Report) -> Limits {

@@ -13,7 +13,7 @@ use super::text::{Format, document};
 use super::{ExecutorType, Manifest, ManifestError, MultiprocessSettings, NodeSpec};
 use crate::problem::{ProblemKind, Report};
 
-const ROOT: &[&str] = &["version", "metadata", "nodes", "connections"];
+const ROOT: &[&str] = &["version", "metadata", "modules", "nodes", "connections"];
 const METADATA: &[&str] = &["name", "description", "created_at", "multiprocess"];
 const MULTIPROCESS: &[&str] = &[
     "max_processes_per_session",
@@ -35,6 +35,7 @@ pub(super) fn manifest(
         description: None,
         created_at: None,
         multiprocess: MultiprocessSettings::default(),
+        modules: Vec::new(),
         nodes: Vec::new(),
         connections: Vec::new(),
         warnings: Vec::new(),
@@ -44,6 +45,11 @@ pub(super) fn manifest(
     if let Some(root) = Cursor::root(&document).object(&mut report, ROOT) {
         version(&root, &mut report);
         metadata(&root, &mut report, &mut manifest);
+        if let Some(list) = root.optional("modules").and_then(|at| at.array(&mut report)) {
+            for at in list {
+                manifest.modules.extend(at.text(&mut report).map(ToOwned::to_owned));
+            }
+        }
         let places = nodes(&root, &mut report, &mut manifest.nodes);
         manifest.connections = connections(&root, &mut report, &places);
     }

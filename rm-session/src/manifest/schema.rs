@@ -52,6 +52,10 @@ struct Manifest {
     /// What the pipeline is called, and how its worker processes are run.
     #[schemars(default)]
     metadata: Option<Metadata>,
+    /// Modules of Python that declare node types used here: names such as "speech.nodes", or paths of
+    /// files such as "./nodes.py", which start from the manifest's folder.
+    #[schemars(default)]
+    modules: Option<Vec<Text>>,
     /// The nodes, at least one.
     #[schemars(length(min = 1))]
     nodes: Vec<Node>,
@@ -129,8 +133,8 @@ struct Node {
     /// Its parameters, by name.
     #[schemars(default)]
     params: Option<Map<String, Value>>,
-    /// What runs it. If absent: what executor_overrides says; native if the type is registered; a
-    /// worker if it is an import path.
+    /// What runs it. If absent: what executor_overrides says; native if the type is a registered
+    /// native one; a worker if it is one of a Python class, or an import path.
     #[schemars(default)]
     executor: Option<Executor>,
     /// Another name of executor.
@@ -170,7 +174,22 @@ struct Node {
     /// What its process may use. Only for nodes in workers.
     #[schemars(default)]
     limits: Option<Limits>,
+    /// Whether its process waits for a debugger before it loads the node, or on which port of this
+    /// machine; false if absent. No time is too long for the node then. Only for nodes in workers.
+    #[schemars(default)]
+    debug: Option<PortOrFlag>,
 }
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum PortOrFlag {
+    Flag(bool),
+    Port(#[schemars(range(min = 1, max = 65_535))] u16),
+}
+
+#[derive(JsonSchema)]
+#[schemars(inline, extend("minLength" = 1))]
+struct Text(String);
 
 /// The name of a variable.
 #[derive(JsonSchema, PartialEq, Eq, PartialOrd, Ord)]

@@ -40,6 +40,9 @@ pub struct NodeSpec {
     pub own_thread: bool,
     /// What its process may use.
     pub limits: Limits,
+    /// The port on which its process waits for a debugger before it loads the node, if it does; 0 for
+    /// any that is free. No time is too long for the node then.
+    pub debug: Option<u16>,
 }
 
 /// One connection, between two different nodes.

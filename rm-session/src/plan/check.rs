@@ -25,8 +25,8 @@ pub(super) struct Choice {
     pub(super) node_type: String,
 }
 
-/// Chooses the executor of each node and checks the parameters of the native ones. A node without
-/// a choice has been reported.
+/// Chooses the executor of each node and checks the parameters of those whose type is known. A node
+/// without a choice has been reported.
 pub(super) fn nodes(
     manifest: &Manifest,
     registry: &NodeRegistry,
@@ -38,9 +38,7 @@ pub(super) fn nodes(
         let choice = choose(node, index, settings, registry, report);
         if let Some(choice) = &choice {
             check_settings(node, index, choice.executor, report);
-            if choice.executor == ExecutorType::Native {
-                check_params(node, index, registry, report);
-            }
+            check_params(node, &choice.node_type, index, registry, report);
         }
         choices.push(choice);
     }
@@ -59,8 +57,14 @@ pub(super) fn nodes(
     choices
 }
 
-fn check_params(node: &NodeSpec, index: usize, registry: &NodeRegistry, report: &mut Report) {
-    let Some(metadata) = registry.metadata(&node.node_type) else { return };
+fn check_params(
+    node: &NodeSpec,
+    node_type: &str,
+    index: usize,
+    registry: &NodeRegistry,
+    report: &mut Report,
+) {
+    let Some(metadata) = registry.metadata(node_type) else { return };
     for problem in metadata.check_params(&node.params) {
         let name = problem.name().unwrap_or_default().replace('~', "~0").replace('/', "~1");
         let pointer = format!("/nodes/{index}/params/{name}");
@@ -83,6 +87,7 @@ fn check_settings(node: &NodeSpec, index: usize, executor: ExecutorType, report:
             odd("env", !node.env.is_empty(), no_process);
             odd("python", node.python.is_some(), no_process);
             odd("limits", node.limits != Limits::default(), no_process);
+            odd("debug", node.debug.is_some(), no_process);
         }
         ExecutorType::Multiprocess => {
             let why = "so it has a process of its own; expected only at a native node";
@@ -102,13 +107,20 @@ fn choose(
     let by_override = settings.override_for(name);
     let asked = node.executor.map(|executor| (executor, Reason::Explicit));
     let asked = asked.or_else(|| by_override.map(|(_, executor)| (executor, Reason::Override)));
-    let registered = registry.metadata(name).is_some();
+    let class = registry.class_of(name);
+    let registered = registry.metadata(name).is_some() && class.is_none();
     let import_path = import_path(name);
     let is_path = import_path.is_some();
     let choice = |executor, reason, node_type| Some(Choice { executor, reason, node_type });
     match (asked, import_path) {
         (Some((ExecutorType::Native, reason)), _) if registered => {
             return choice(ExecutorType::Native, reason, name.clone());
+        }
+        (Some((ExecutorType::Multiprocess, reason)), _) if class.is_some() => {
+            return choice(ExecutorType::Multiprocess, reason, name.clone());
+        }
+        (None, _) if class.is_some() => {
+            return choice(ExecutorType::Multiprocess, Reason::Registered, name.clone());
         }
         (Some((ExecutorType::Multiprocess, reason)), Some((path, _))) => {
             return choice(ExecutorType::Multiprocess, reason, path);
@@ -137,7 +149,9 @@ fn choose(
     }
     let mut hint = report.hint(name, registry.names());
     let kind = if asked == Some(ExecutorType::Native) {
-        if is_path {
+        if let Some(class) = class {
+            hint = format!("; it is the Python class {class}, which runs as multiprocess");
+        } else if is_path {
             hint = "; the import path of a Python class runs as multiprocess".to_owned();
         }
         "native node type"

@@ -84,7 +84,10 @@ pub(super) fn plan(
     let parts = manifest.nodes().iter().zip(choices).zip(&levels);
     Layout {
         nodes: parts
-            .map(|((spec, choice), &level)| planned(spec, choice, level, manifest, config))
+            .map(|((spec, choice), &level)| {
+                let class = registry.class(&choice.node_type).cloned();
+                PlannedNode { class, ..planned(spec, choice, level, manifest, config) }
+            })
             .collect(),
         edges: manifest.connections().iter().zip(channels.routes).map(edge).collect(),
         channels: channels.channels,
@@ -107,11 +110,16 @@ fn planned(
     manifest: &Manifest,
     config: &RuntimeConfig,
 ) -> PlannedNode {
-    let spec = spec.clone();
+    let mut spec = spec.clone();
+    if spec.debug.is_some() {
+        // It stands at a breakpoint for as long as somebody thinks.
+        spec.policy.timeout = None;
+    }
     let python = interpreter(&spec, manifest, config).map(|(python, _)| python);
     PlannedNode {
         id: spec.id,
         node_type: choice.node_type.clone(),
+        class: None,
         params: spec.params,
         executor: choice.executor,
         reason: choice.reason,
@@ -123,6 +131,7 @@ fn planned(
         python: python.filter(|_| choice.executor == ExecutorType::Multiprocess),
         own_thread: spec.own_thread,
         limits: spec.limits,
+        debug: spec.debug,
     }
 }
 

@@ -463,3 +463,105 @@ proptest! {
         }
     }
 }
+
+/// The registry of the other tests with a Python class in it.
+fn with_class() -> NodeRegistry {
+    let mut registry = registry();
+    let metadata = NodeMetadata {
+        name: "gain".to_owned(),
+        parameters: vec![ParameterSpec::optional("factor", ParameterKind::Float, 2.0, "")],
+        accepts: vec![DataType::Audio],
+        output_ports: vec!["side".to_owned()],
+        ..NodeMetadata::default()
+    };
+    registry.register_class(metadata, "speech.nodes:Gain").unwrap();
+    let open = NodeMetadata {
+        name: "speech.nodes:Open".to_owned(),
+        open_params: true,
+        ..NodeMetadata::default()
+    };
+    registry.register_class(open, "speech.nodes:Open").unwrap();
+    registry
+}
+
+#[test]
+fn a_registered_class_runs_in_a_worker_under_its_name() {
+    let manifest = parse(json!({"version": "v1", "nodes": [
+        {"id": "a", "node_type": "gain", "params": {"factor": 3}},
+        {"id": "b", "node_type": "gain", "executor": "multiprocess"},
+        {"id": "c", "node_type": "speech.nodes.Open", "params": {"any": 1}},
+        {"id": "d", "node_type": "speech.nodes:Other"},
+    ]}));
+    let plan = Plan::new(manifest, &with_class()).unwrap();
+    let of = |index: usize| {
+        let node = &plan.nodes[index];
+        let class = node.class.as_ref().map(|class| class.path.as_str());
+        assert_eq!(node.executor, ExecutorType::Multiprocess);
+        (node.node_type.as_str(), class, node.reason)
+    };
+    assert_eq!(of(0), ("gain", Some("speech.nodes:Gain"), Reason::Registered));
+    assert_eq!(of(1), ("gain", Some("speech.nodes:Gain"), Reason::Explicit));
+    assert_eq!(of(2), ("speech.nodes:Open", Some("speech.nodes:Open"), Reason::Default));
+    assert_eq!(of(3), ("speech.nodes:Other", None, Reason::Pattern));
+    assert!(plan.to_string().contains("worker 0: a (gain, multiprocess: registered)"));
+}
+
+#[test]
+fn what_a_registered_class_declares_is_checked_as_of_a_native_node() {
+    let manifest = parse(json!({
+        "version": "v1",
+        "nodes": [
+            {"id": "text", "node_type": "TextNode"},
+            {"id": "gain", "node_type": "gain", "params": {"factr": "x"}},
+            {"id": "native", "node_type": "gain", "executor": "native"},
+            {"id": "typo", "node_type": "gian"},
+            {"id": "sink", "node_type": "speech.nodes:Open", "params": {"any": 1}},
+        ],
+        "connections": [
+            {"from": "text", "to": "gain"},
+            {"from": "gain.sied", "to": "sink.any"},
+            {"from": "gain.side", "to": "text"},
+        ],
+    }));
+    let error = Plan::new(manifest, &with_class()).unwrap_err();
+    let found: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "/nodes/1/params/factr: unknown parameter \"factr\"; did you mean \"factor\"?",
+            "/nodes/2/node_type: unknown native node type \"gain\"; it is the Python class \
+             speech.nodes:Gain, which runs as multiprocess",
+            "/nodes/3/node_type: unknown node type \"gian\"; did you mean \"gain\"?",
+            "/connections/0: \"text\" (TextNode) gives text, but \"gain\" (gain) takes audio",
+            "/connections/1/from: \"gain\" (gain) has no output port \"sied\"; did you mean \
+             \"side\"?",
+            "/connections: connections form a cycle: text -> gain -> text",
+        ]
+    );
+}
+
+#[test]
+fn a_node_that_waits_for_a_debugger_has_all_the_time_that_there_is() {
+    let manifest = parse(json!({"version": "v1", "nodes": [
+        {"id": "a", "node_type": "gain", "timeout_secs": 1, "debug": true},
+        {"id": "b", "node_type": "gain", "timeout_secs": 1, "debug": 5678},
+        {"id": "c", "node_type": "gain", "timeout_secs": 1},
+        {"id": "d", "node_type": "ResampleNode"},
+    ]}));
+    let [a, c] = ["a", "c"].map(|id| rm_core::NodeId::new(id).unwrap());
+    let plan = Plan::new(manifest.clone(), &with_class()).unwrap();
+    let debug: Vec<_> = plan.nodes.iter().map(|node| node.debug).collect();
+    assert_eq!(debug, [Some(0), Some(5678), None, None]);
+    let timed: Vec<_> = plan.nodes.iter().map(|node| node.policy.timeout.is_some()).collect();
+    assert_eq!(timed, [false, false, true, false]);
+    let plan = Plan::new(manifest.clone().with_debug(&c, 7).unwrap(), &with_class()).unwrap();
+    assert_eq!(plan.nodes[2].debug, Some(7));
+    let missing = rm_core::NodeId::new("none").unwrap();
+    assert!(manifest.clone().with_debug(&missing, 0).is_err());
+    let native = parse(json!({"version": "v1", "nodes": [
+        {"id": "a", "node_type": "ResampleNode", "debug": true},
+    ]}));
+    let error = Plan::new(native, &with_class()).unwrap_err();
+    assert!(error.to_string().contains("/nodes/0/debug: node \"a\" is native, so it has no"));
+    assert!(Plan::new(manifest.with_debug(&a, 0).unwrap(), &with_class()).is_ok());
+}

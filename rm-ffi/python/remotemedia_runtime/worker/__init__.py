@@ -9,10 +9,16 @@ import importlib
 import os
 import sys
 import traceback
+from copy import copy
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeGuard
 
 from remotemedia import Context, Node, TransientError
+from remotemedia._registry import load_file
+from remotemedia.params import declaration_of
+from remotemedia_runtime import _native
+from remotemedia_runtime.errors import ParameterError
 from remotemedia_runtime.worker import loop
 
 # Until Python 3.11 the modules had exceptions of their own for an elapsed time.
@@ -38,21 +44,49 @@ def load_node(
     session_id: str,
     base_dir: "str | os.PathLike[str] | None",
     hooks: Any,
+    folder: "str | os.PathLike[str] | None" = None,
 ) -> Node:
     """Make the node of an import path and give it everything but `initialize`."""
     base = Path(base_dir) if base_dir is not None else Path.cwd()
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     sys.path.insert(0, str(base))
-    node = _class_of(node_type)()
-    node.params = params
+    return make_node(find_node(node_type), params, node_id, session_id, base, hooks)
+
+
+def make_node(
+    cls: type[Node],
+    params: dict[str, Any],
+    node_id: str,
+    session_id: str,
+    base: Path,
+    hooks: Any,
+) -> Node:
+    """Make a node of a class and give it everything but `initialize`."""
+    declaration = declaration_of(cls)
+    if declaration.style == "open":
+        node = cls()
+        node.params = params
+    else:
+        node = declaration.make(params)
     node.context = Context(node_id, session_id, base, hooks)
     node._hooks = hooks
     return node
 
 
-def _class_of(node_type: str) -> type[Node]:
-    name, _, class_name = node_type.partition(":")
+def find_node(node_type: str) -> type[Node]:
+    """Give the class of an import path.
+
+    Raises
+    ------
+    LoadError
+        There is none.
+    Exception
+        What its module raises.
+    """
+    name, _, class_name = node_type.rpartition(":")
     try:
-        module = importlib.import_module(name)
+        module = _load_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
     except ModuleNotFoundError as error:
         # A module that this one imports may be missing too; that is for its traceback to show.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
@@ -68,6 +102,17 @@ def _class_of(node_type: str) -> type[Node]:
     return found
 
 
+def _load_file(path: Path) -> ModuleType:
+    # A script that its user has run: what it defines is wanted, what it does is not. Modules beside
+    # it may be imported at any time.
+    sys.path.insert(1, str(path.parent))
+    _native._bar_runs(str(path))
+    try:
+        return load_file(path)
+    finally:
+        _native._bar_runs()
+
+
 def _is_node(value: object) -> TypeGuard[type[Node]]:
     return isinstance(value, type) and issubclass(value, Node) and value is not Node
 
@@ -75,8 +120,10 @@ def _is_node(value: object) -> TypeGuard[type[Node]]:
 def change_params(node: Node, params: dict[str, Any]) -> None:
     """Give a node new values of parameters; whatever it raises, it keeps the ones that it had."""
     before = node.params
-    node.params = dict(before)
+    # For a node that changes them where they are.
+    node.params = copy(before)
     try:
+        declaration_of(type(node)).changed(before, params)
         loop.settle(node.set_params(params))
     except BaseException:
         node.params = before
@@ -92,6 +139,6 @@ def is_transient(error: BaseException) -> bool:
 def describe_failure(error: BaseException) -> tuple[str, str, str]:
     """Give an exception's type, message and traceback as texts."""
     name = type(error).__name__
-    if isinstance(error, LoadError):
+    if isinstance(error, LoadError | ParameterError):
         return name, str(error), ""
     return name, str(error), "".join(traceback.format_exception(error))

@@ -96,6 +96,11 @@ fn the_schema_judges_as_the_reader_does() {
             vec![
                 ("metadata", vec![json!({}), Value::Null], vec![json!([]), json!("x")]),
                 ("connections", vec![json!([]), Value::Null], vec![json!({}), json!([1])]),
+                (
+                    "modules",
+                    vec![json!([]), json!(["a.b", "./c.py"]), Value::Null],
+                    vec![json!("a"), json!([""]), json!([1])],
+                ),
                 ("other", vec![json!(1), json!({})], vec![]),
             ],
         ),
@@ -172,6 +177,11 @@ fn the_schema_judges_as_the_reader_does() {
                         json!({"factor": "2"}),
                         json!({"max_ms": 86_400_001}),
                     ],
+                ),
+                (
+                    "debug",
+                    vec![json!(true), json!(5678), Value::Null],
+                    vec![json!(0), json!(65_536), json!(1.5), json!("yes")],
                 ),
                 ("timeout_secs", vec![json!(0.1), json!(3)], vec![json!(0), json!(-1), json!("3")]),
                 (

@@ -1,7 +1,7 @@
 //! Whether the connections of a manifest carry anything, and whether all nodes are reached.
 //!
-//! Main functions: [`connections`] and [`reach`]. Ports and types of data of Python nodes are not
-//! known here.
+//! Main functions: [`connections`] and [`reach`]. Of Python nodes only those ports and types of data
+//! are known that their class declares.
 
 use rm_bridge::{QueuePolicy, RestartPolicy};
 use rm_core::{DataType, NodeMetadata, NodeRegistry};
@@ -11,20 +11,31 @@ use crate::manifest::{ExecutorType, Manifest};
 use crate::plan::layout::Layout;
 use crate::problem::{ProblemKind, Report};
 
-/// What is known of a node, if it is a native one.
-fn native<'a>(
-    node: usize,
-    manifest: &Manifest,
-    registry: &'a NodeRegistry,
-    choices: &[Option<Choice>],
-) -> Option<&'a NodeMetadata> {
-    let choice = choices[node].as_ref()?;
-    let is_native = choice.executor == ExecutorType::Native;
-    registry.metadata(&manifest.nodes()[node].node_type).filter(|_| is_native)
+/// What is known of a node, and whether that is all there is to know: what the class of a Python node
+/// does not say is open.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    metadata: &'a NodeMetadata,
+    is_native: bool,
+}
+
+impl Known<'_> {
+    fn is_sink(&self) -> bool {
+        self.is_native && self.metadata.produces.is_empty()
+    }
+
+    /// Whether nothing is said by this list of it.
+    fn is_open<T>(&self, list: &[T]) -> bool {
+        !self.is_native && list.is_empty()
+    }
+
+    fn is_source(&self) -> bool {
+        self.is_native && self.metadata.source
+    }
 }
 
 /// Checks that ports exist, that no connection leads into a source or out of a sink, that connected
-/// native nodes have a type of data in common, and that queues of nodes that are started again drop
+/// nodes have a type of data in common, and that queues of nodes that are started again drop
 /// nothing.
 pub(in crate::plan) fn connections(
     manifest: &Manifest,
@@ -32,10 +43,15 @@ pub(in crate::plan) fn connections(
     choices: &[Option<Choice>],
     report: &mut Report,
 ) {
-    let native = |node: usize| native(node, manifest, registry, choices);
+    let known = |node: usize| {
+        let choice = choices[node].as_ref()?;
+        let is_native = choice.executor == ExecutorType::Native;
+        let metadata = registry.metadata(&choice.node_type)?;
+        Some(Known { metadata, is_native })
+    };
     for (index, connection) in manifest.connections().iter().enumerate() {
         let pointer = format!("/connections/{index}");
-        let (from, to) = (native(connection.from), native(connection.to));
+        let (from, to) = (known(connection.from), known(connection.to));
         let named = |node: usize, metadata: &NodeMetadata| {
             format!("{:?} ({})", manifest.nodes()[node].id.as_str(), metadata.name)
         };
@@ -43,26 +59,28 @@ pub(in crate::plan) fn connections(
             ("from", from, &connection.from_port, connection.from),
             ("to", to, &connection.to_port, connection.to),
         ];
-        for (end, metadata, port, node) in ends {
-            if let (Some(metadata), Some(port)) = (metadata, port) {
-                let of = named(node, metadata);
-                check_port(end, port, metadata, &of, format!("{pointer}/{end}"), report);
+        for (end, known, port, node) in ends {
+            if let (Some(known), Some(port)) = (known, port) {
+                let of = named(node, known.metadata);
+                check_port(end, port, known, &of, format!("{pointer}/{end}"), report);
             }
         }
         check_queue(manifest, choices, index, report);
-        let sink = from.filter(|metadata| metadata.produces.is_empty());
-        let source = to.filter(|metadata| metadata.source);
+        let sink = from.filter(Known::is_sink);
+        let source = to.filter(Known::is_source);
         if let Some(sink) = sink {
-            let name = named(connection.from, sink);
+            let name = named(connection.from, sink.metadata);
             let message = format!("{name} is a sink, it gives nothing to other nodes");
             report.problem(ProblemKind::Connection, format!("{pointer}/from"), message);
         }
         if let Some(source) = source {
-            let name = named(connection.to, source);
+            let name = named(connection.to, source.metadata);
             let message = format!("{name} is a source, it takes nothing from other nodes");
             report.problem(ProblemKind::Connection, format!("{pointer}/to"), message);
         }
         if let (Some(from), Some(to), None, None) = (from, to, sink, source)
+            && !(from.is_open(&from.metadata.produces) || to.is_open(&to.metadata.accepts))
+            && let (from, to) = (from.metadata, to.metadata)
             && !from.produces.iter().any(|kind| to.accepts.contains(kind))
         {
             let message = format!(
@@ -90,16 +108,16 @@ fn types(types: &[DataType]) -> String {
 fn check_port(
     end: &str,
     port: &str,
-    metadata: &NodeMetadata,
+    known: Known<'_>,
     node: &str,
     pointer: String,
     report: &mut Report,
 ) {
     let (ports, direction) = match end {
-        "from" => (&metadata.output_ports, "output"),
-        _ => (&metadata.input_ports, "input"),
+        "from" => (&known.metadata.output_ports, "output"),
+        _ => (&known.metadata.input_ports, "input"),
     };
-    if ports.iter().any(|name| name == port) {
+    if known.is_open(ports) || ports.iter().any(|name| name == port) {
         return;
     }
     let hint = report.hint(port, ports.iter().map(String::as_str));
