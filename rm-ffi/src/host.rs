@@ -13,6 +13,7 @@ use rm_session::{Machine, Manifest, Plan, Runtime, RuntimeConfig, parse_override
 
 use crate::convert::{self, Converted};
 use crate::errors::Error;
+use crate::logging;
 use crate::registry::{self, Purpose};
 
 /// Rate of a bare array of samples where nothing says another, in Hz.
@@ -53,6 +54,7 @@ impl Host {
 }
 
 fn start(py: Python<'_>) -> PyResult<Host> {
+    logging::start_from_environment().map_err(|error| Error::Setup(error.into()))?;
     let python: Option<PathBuf> = py.import("sys")?.getattr("executable")?.extract()?;
     let mut config = RuntimeConfig::load().map_err(|error| Error::Setup(error.into()))?;
     let own = python.filter(|path| !path.as_os_str().is_empty());

@@ -115,8 +115,10 @@ impl Writer<'_> {
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
             self.write_list(place, tuple.iter())?;
         } else if is_numpy_scalar(value)? {
+            // Times would lose their unit, and records the names of their fields.
+            let kind: String = value.getattr("dtype")?.getattr("kind")?.extract()?;
             let plain = value.call_method0("item")?;
-            if is_numpy_scalar(&plain)? {
+            if !"biuf".contains(&kind) || is_numpy_scalar(&plain)? {
                 return Err(refuse_type(place, value));
             }
             self.write(place, &plain)?;

@@ -24,6 +24,7 @@ mod host;
 mod in_process;
 mod inputs;
 mod json;
+mod logging;
 mod mailbox;
 mod memory;
 mod node;
@@ -65,6 +66,8 @@ mod _native {
     use crate::in_process::{PyNativeNode, as_sent, plan_in_process};
     #[pymodule_export]
     use crate::inputs::PyInputs;
+    #[pymodule_export]
+    use crate::logging::init_logging;
     #[pymodule_export]
     use crate::mailbox::PyMailbox;
     #[pymodule_export]

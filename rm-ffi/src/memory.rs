@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyMemoryView, PyString};
-use rm_core::TensorType;
+use rm_core::{DataError, RuntimeData, TensorType};
 
 use crate::array;
 use crate::audio::PyAudio;
@@ -122,9 +122,8 @@ fn of_buffer<'py>(value: &Bound<'py, PyAny>, place: &Place<'_>) -> PyResult<Opti
 fn of_dlpack<'py>(value: &Bound<'py, PyAny>, place: &Place<'_>) -> PyResult<Option<Elements<'py>>> {
     let py = value.py();
     let kind = value.get_type();
-    if !kind.hasattr(intern!(py, "__dlpack__"))?
-        || !kind.hasattr(intern!(py, "__dlpack_device__"))?
-    {
+    let has = |name| kind.hasattr(name).unwrap_or(false);
+    if !has(intern!(py, "__dlpack__")) || !has(intern!(py, "__dlpack_device__")) {
         return Ok(None);
     }
     let refuse = |cause| {
@@ -183,6 +182,11 @@ pub(crate) fn payload(array: &Bound<'_, PyUntypedArray>, place: &Place<'_>) -> P
     let Some(descr) = descr else {
         return Err(place.refuse(refused_type(&array.dtype())));
     };
+    // An array can repeat a few bytes into more than there is memory.
+    let (len, max) = (array.len().saturating_mul(descr.itemsize()), RuntimeData::MAX_PAYLOAD);
+    if len > max {
+        return Err(place.refuse_data(&DataError::TooLarge { len, max }));
+    }
     let order = [("order", "C")].into_py_dict(py)?;
     let ordered = numpy(py)?.call_method("array", (array, descr), Some(&order))?.cast_into()?;
     let (bytes, dtype) =

@@ -366,24 +366,29 @@ fn event_dict(py: Python<'_>, event: RunEvent) -> PyResult<Bound<'_, PyDict>> {
 /// ----------
 /// manifest : str or os.PathLike
 ///     The manifest's text, or the path of its file.
+/// overrides : list[str]
+///     Parameters as ``node.param=value``, which go before those of the manifest.
 /// base_dir : str or os.PathLike or None
 ///     As for `execute_pipeline`.
 ///
 /// Returns
 /// -------
 /// dict
-///     ``plan`` (how it would run, as text) and ``warnings``.
+///     ``plan`` (how it would run, as text), ``details`` (the same as plain objects) and
+///     ``warnings``.
 #[pyfunction]
-#[pyo3(signature = (manifest, *, base_dir=None))]
+#[pyo3(signature = (manifest, overrides=vec![], *, base_dir=None))]
 pub(crate) fn plan_manifest<'py>(
     py: Python<'py>,
     manifest: &Bound<'py, PyAny>,
+    overrides: Vec<String>,
     base_dir: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let manifest = read_manifest(manifest, &[])?;
+    let manifest = read_manifest(manifest, &overrides)?;
     let manifest = registry::with_base_dir(manifest, base_dir.as_deref())?;
     let plan = plan(py, manifest, Purpose::Plan)?;
     let dict = PyDict::new(py);
+    dict.set_item("details", json::to_python(py, &plan)?)?;
     dict.set_item("plan", plan.to_string())?;
     dict.set_item("warnings", json::to_python(py, &plan.warnings)?)?;
     Ok(dict)

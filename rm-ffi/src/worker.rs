@@ -177,11 +177,20 @@ impl<'py> Worker<'py> {
         let initialize = Phase { during: FailedIn::Initialize, item: None };
         node.initialize().map_err(initialize.failed())?;
         self.detached(|runtime| runtime.ready())?;
+        let mut is_done = false;
         loop {
-            match self.detached(WorkerRuntime::next_step)? {
+            // Both at once: the lock may be long in coming back.
+            let next = self.detached(|runtime| {
+                if is_done {
+                    runtime.done()?;
+                }
+                runtime.next_step()
+            })?;
+            is_done = false;
+            self.mark(Time::Gil);
+            match next {
                 Next::Item { data, index, input, port } => {
-                    self.mark(Time::Gil);
-                    self.work_on(node, data, index, ways.of(input, port))?;
+                    is_done = self.work_on(node, data, index, ways.of(input, port))?;
                 }
                 Next::SetParams(change) => {
                     self.desk.put(None);
@@ -230,14 +239,15 @@ impl<'py> Worker<'py> {
         )
     }
 
-    /// Gives the node an item as often as it takes, until it is done or left out.
+    /// Gives the node an item as often as it takes, until it is done or left out: `true` if it is done,
+    /// which is still to be told.
     fn work_on(
         &self,
         node: &Node<'py>,
         data: RuntimeData,
         index: u64,
         way: &Way,
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         let phase = Phase { during: FailedIn::Process, item: Some(index) };
         let (header, payload) = data.into_parts();
         let give = || {
@@ -252,7 +262,7 @@ impl<'py> Worker<'py> {
             let outcome =
                 outcome.and_then(|item| self.call(phase, Some(&header), || node.process(item)));
             let (during, item, error) = match outcome {
-                Ok(()) => return Ok(self.detached(WorkerRuntime::done)?),
+                Ok(()) => return Ok(true),
                 Err(Broken::Node(during, item, error)) if !ends_process(self.py, &error) => {
                     (during, item, error)
                 }
@@ -262,7 +272,7 @@ impl<'py> Worker<'py> {
             let transient = is_transient(self.py, &error);
             match self.detached(|runtime| runtime.failed(&failure, transient))? {
                 Decision::Retry => self.mark(Time::Gil),
-                Decision::Next => return Ok(()),
+                Decision::Next => return Ok(false),
                 Decision::Fail => return Err(Broken::Node(during, item, error)),
             }
         }
@@ -330,11 +340,13 @@ impl<'py> Worker<'py> {
         Ok(())
     }
 
-    /// Tells the session, and whoever reads this process's output, how the node failed.
+    /// Tells the session how the node failed, which says so itself; without one, whoever reads this
+    /// process's output.
     fn report(&self, during: FailedIn, item: Option<u64>, error: &PyErr) {
         let failure = describe(self.py, during, item, error);
-        eprintln!("{failure}");
-        // A session that is gone needs no report.
-        let _ = self.detached(|runtime| runtime.fail(failure));
+        let text = failure.to_string();
+        if self.detached(|runtime| runtime.fail(failure)).is_err() {
+            eprintln!("{text}");
+        }
     }
 }

@@ -10,7 +10,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from remotemedia_runtime import Audio, execute_pipeline_with_input
 
 NODES = Path(__file__).parent / "nodes"
 SHM = Path("/dev/shm")
@@ -130,3 +133,20 @@ def command():
     for process in started:
         with process:
             process.kill()
+
+
+def ended(process):
+    """How a run of the command has ended: its exit code, and what it printed on both streams."""
+    out, err = process.communicate(timeout=25)
+    assert "Traceback (most recent call last)" not in err.split("error:")[0]
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def sound(tmp_path):
+    """A file of a second of noise beside the manifest."""
+    noise = np.random.default_rng(2).uniform(-1, 1, 16_000).astype(np.float32)
+    path = tmp_path / "sound.wav"
+    sink = ("w", "AudioFileSinkNode", {"path": str(path)})
+    execute_pipeline_with_input(manifest(sink), Audio(noise, 16_000))
+    return path

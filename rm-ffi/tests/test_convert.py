@@ -162,9 +162,11 @@ LOOP.append(LOOP)
         ("\ud800", "^input: text with lone surrogates cannot be sent; encode it as bytes"),
         (LOOP, "^input: lists and dicts lie deeper than 127 in one another, or contain themselves"),
         (nested(127), "deeper than 127"),
-        ([np.datetime64("2026-01-01")], r"^input\[0\]: an object of type datetime.date has"),
+        ([np.datetime64("2026-01-01")], r"^input\[0\]: an object of type numpy.datetime64 has no"),
+        ({"a": np.timedelta64(3, "ns")}, r'^input\["a"\]: an object of type numpy.timedelta64 has'),
+        ([np.zeros(1, "i4,f4")[0]], r"^input\[0\]: an object of type numpy.(record|void) has no"),
         ([np.longdouble(1)], r"^input\[0\]: an object of type numpy.\w+ has no JSON form"),
-        ([np.complex64(1)], r"^input\[0\]: an object of type complex has no JSON form"),
+        ([np.complex64(1)], r"^input\[0\]: an object of type numpy.complex64 has no JSON"),
         ([10**5000], "more than 64 bits"),
         (
             (1, 2),

@@ -190,6 +190,7 @@ def test_memory_is_free_again_after_a_run(node):
         (np.zeros(2, np.longdouble), r"cannot be sent; .*astype\(numpy.float64\)"),
         (np.zeros((1,) * 9), "^input: tensor rank 9 is above 8"),
         (np.broadcast_to(np.uint8(0), (0,) + (2**30,) * 2), None),
+        (np.broadcast_to(np.uint8(0), (2**60,)), f"^input: payload of {2**60} bytes is larger"),
         (np.ma.masked_array([1, 2], [0, 1]), r"masked .* the mask would be lost; .*filled"),
         (
             np.ones((1, 1)).view(np.matrix),

@@ -171,6 +171,37 @@ def test_a_class_of_parameters_with_an_init_of_its_own_is_refused():
         type("Odd", (Node,), {"Params": params})()
 
 
+@pytest.mark.parametrize("params", [{"a": 1}, int, Gain(factor=1).params])
+def test_what_is_no_class_of_parameters_is_refused(params):
+    with pytest.raises(TypeError, match=r"Odd\.Params is .*; expected a dataclass"):
+        type("Odd", (Node,), {"Params": params})()
+
+
+def test_a_default_that_all_nodes_would_share_is_refused():
+    with pytest.raises(TypeError, match=r"Made\.Params: mutable default .* use default_factory"):
+        node_of(p=(list[int], []))()
+
+
+def test_parameters_are_inherited():
+    class Base(Node):
+        class Params:
+            a: int = 1
+
+    class Derived(Base):
+        class Params(Base.Params):
+            b: int
+
+    assert vars(Derived(b=2).params) == {"a": 1, "b": 2}
+    assert vars(Base(a=2).params) == {"a": 2}
+
+
+def test_parameters_are_given_by_name():
+    with pytest.raises(TypeError, match="Gain takes its parameters by name"):
+        Gain(3)
+    with pytest.raises(ParameterError, match="Gain: 1 is no name of a parameter"):
+        declaration_of(Gain).fill({1: 2})
+
+
 def test_a_changed_parameter_is_checked_and_the_others_stay():
     node = Paint(size=1, title="x")
     change_params(node, {"size": 2})

@@ -132,6 +132,11 @@ def test_what_is_no_option_is_refused_with_the_nearest():
         Pipeline().add_node(Gain, factor=2)
 
 
+def test_parameters_are_a_mapping():
+    with pytest.raises(TypeError, match=r"params are \[1\], expected a mapping"):
+        Pipeline().add_node(Gain, params=[1])
+
+
 @pytest.mark.parametrize("node", [3, object, Node, None])
 def test_what_is_no_node_is_refused(node):
     with pytest.raises(TypeError, match="is no node; expected"):

@@ -17,7 +17,6 @@ from remotemedia import Node, Pipeline, load_nodes, register_node
 from remotemedia_runtime import (
     ManifestError,
     NodeNotFound,
-    PythonError,
     _native,
     execute_pipeline_with_input,
     get_available_nodes,
@@ -145,9 +144,10 @@ print(json.dumps(p.run({SOUND})))
     assert script(body, cwd="/") == [[4.0] * 4]
 
 
-def test_a_script_that_starts_pipelines_when_it_is_imported_is_told_so(script):
+@pytest.mark.parametrize("arguments", [(), ("-m", "script")])
+def test_a_script_that_starts_pipelines_when_it_is_imported_is_told_so(script, tmp_path, arguments):
     body = GAIN + f"p = Pipeline()\np.add_node(Gain)\np.run({SOUND})\n"
-    message = script(body, code=1)
+    message = script(body, *arguments, cwd=tmp_path, code=1)
     assert "starts a pipeline while a worker loads it" in message
     assert 'put that under `if __name__ == "__main__":`' in message
 
@@ -176,6 +176,10 @@ def test_a_name_of_another_is_refused():
         register_node("a")(int)
     with pytest.raises(TypeError, match="is no subclass of"):
         register_node("a")(Node)
+    with pytest.raises(TypeError, match="neither a name nor a subclass"):
+        register_node(3)
+    with pytest.raises(ValueError, match="no type of data 'sound'; expected one of audio, video"):
+        register_node("a", accepts=["sound"])
     assert not {"a", "a:b", ""} & set(get_available_nodes())
 
 
@@ -253,6 +257,9 @@ def test_an_import_path_is_described_and_its_module_imported_for_that():
         get_node_metadata("declared_nodes:Gian")
     with pytest.raises(NodeNotFound, match='no node type "nothing'):
         get_node_metadata("nothing.at_all:Gain")
+    for name in ("", ":", "a:", ".a:B", "os:path", "a b:C"):
+        with pytest.raises(NodeNotFound, match=f'no node type "{name}"'):
+            get_node_metadata(name)
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         get_node_metadata("broken_import:Anything")
     assert get_node_metadata("VADNode")["executor"] == "native"
@@ -396,17 +403,3 @@ def test_what_a_worker_says_of_parameters_is_what_the_parent_says():
     described["nodes"][0]["params"] = {"size": "x"}
     with pytest.raises(ManifestError, match='parameter "size" is "x", expected a whole number'):
         Pipeline.from_dict(described).run({})
-
-
-def test_a_debugger_needs_debugpy(tmp_path):
-    (tmp_path / "debugpy.py").write_text("raise ImportError('no debugpy')\n")
-    env = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    text = manifest(("a", "declared_nodes:Gain", {}, {"debug": True, "env": env}))
-    with pytest.raises(PythonError, match="its interpreter has no debugpy; `pip install debugpy`"):
-        execute_pipeline_with_input(text, "x")
-
-
-def test_a_native_node_has_no_process_to_debug():
-    text = manifest(("a", "PassThroughNode", {}, {"debug": True}))
-    with pytest.raises(ManifestError, match='/nodes/0/debug: node "a" is native'):
-        execute_pipeline_with_input(text, "x")

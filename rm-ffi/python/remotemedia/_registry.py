@@ -9,11 +9,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, overload
 
 from remotemedia.node import Node
 from remotemedia.params import declaration_of
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "remotemedia.nodes"
+
+_DATA_TYPES = ("audio", "video", "text", "tensor", "json", "binary")
 
 _N = TypeVar("_N", bound=type[Node])
 
@@ -107,6 +109,12 @@ def register_node(
     ...     class Params:
     ...         factor: float = 2.0
     """
+    if name is not None and not isinstance(name, str | type):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name!r} is neither a name nor a subclass of remotemedia.Node")
+    for kind in (*accepts, *produces):
+        if kind not in _DATA_TYPES:
+            known = ", ".join(_DATA_TYPES)
+            raise ValueError(f"there is no type of data {kind!r}; expected one of {known}")
     facts: dict[str, Any] = {
         "accepts": list(accepts),
         "produces": list(produces),
@@ -127,7 +135,7 @@ def register_node(
             raise ValueError(
                 f"a node type cannot be called {given!r}: it is empty or holds ':' or blanks"
             )
-        node._node_facts = facts
+        node._node_facts = facts  # pyright: ignore[reportPrivateUsage]
         declare(node, given)
         _classes[given] = node
         return node
@@ -205,7 +213,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 @contextmanager
-def searching(folder: Path) -> "Iterator[None]":
+def searching(folder: Path) -> "Generator[None, None, None]":
     """Have modules found in a folder first."""
     entry = str(folder)
     sys.path.insert(0, entry)
@@ -216,7 +224,7 @@ def searching(folder: Path) -> "Iterator[None]":
             sys.path.remove(entry)
 
 
-def is_node(value: object) -> bool:
+def is_node(value: object) -> "TypeGuard[type[Node]]":
     """Whether something is a class of nodes."""
     return isinstance(value, type) and issubclass(value, Node) and value is not Node
 
@@ -289,13 +297,14 @@ def find(node_type: str, importing: bool = False) -> "type[Node] | None":
         return node
     module, separator, name = node_type.rpartition(":")
     if not separator:
-        scan()
+        if node_type not in _entries:
+            scan()
         if (entry := _entries.get(node_type)) is not None:
             return _of_entry(node_type, entry, importing)
         module, separator, name = node_type.rpartition(".")
-    if not separator:
-        return None
-    found = sys.modules.get(module)
+    if not separator or not all(part.isidentifier() for part in (*module.split("."), name)):
+        return _by_path.get(node_type)
+    found: Any = sys.modules.get(module)
     if found is None and importing:
         import importlib
 
@@ -304,15 +313,11 @@ def find(node_type: str, importing: bool = False) -> "type[Node] | None":
         except ModuleNotFoundError as error:
             if not f"{module}.".startswith(f"{error.name}."):
                 raise
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found = getattr(found, name, None)
     if not is_node(found):
-        found = _by_path.get(node_type)
-    if found is None:
-        return None
-    node = found  # pyright: ignore[reportAssignmentType]
-    declare(node, f"{module}:{name}")
-    return node
+        return _by_path.get(node_type)
+    declare(found, f"{module}:{name}")
+    return found
 
 
 def _of_entry(name: str, entry: "EntryPoint", importing: bool) -> "type[Node] | None":

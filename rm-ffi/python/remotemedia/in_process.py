@@ -9,11 +9,11 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import GeneratorType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from remotemedia._registry import find, searching
 from remotemedia.node import Emit, Input, Node
@@ -143,7 +143,8 @@ class _Python:
 
         during = "load"
         try:
-            place = (self.planned.get("class") or {}).get("path", self.node_type)
+            declared = self.planned.get("class")
+            place: str = declared["path"] if declared else self.node_type
             node = find(self.node_type, importing=True) or find_node(place)
             params = self.planned["params"]
             self.node = make_node(node, params, self.id, "in-process", self.base, None)
@@ -160,6 +161,9 @@ class _Python:
             return node.process(_native._as_sent(item))
 
         return self._parts("process", number, call)
+
+    def produce(self) -> "tuple[list[_Part], bool]":
+        return [], False
 
     def finish(self) -> "_Parts":
         node = self._made()
@@ -189,7 +193,8 @@ class _Python:
         given: Any = None
         try:
             given = loop.settle(call())
-            for made in given if isinstance(given, GeneratorType) else (given,):
+            several = cast(Iterable[Any], given if isinstance(given, GeneratorType) else (given,))
+            for made in several:
                 part = _Part(made.port, made.item) if isinstance(made, Emit) else _Part(None, made)
                 if part.item is not None:
                     # What cannot be sent is the failure of who has made it.
@@ -213,15 +218,26 @@ class _Python:
         return told
 
 
+_RETRY = {
+    "max": 3,
+    "initial": {"secs": 0, "nanos": 100_000_000},
+    "factor": 2.0,
+    "max_delay": {"secs": 10, "nanos": 0},
+}
+
+
 class _Step:
     """A node with where its items go, and its policy."""
 
     def __init__(self, planned: "dict[str, Any]", base: Path) -> None:
         self.id = planned["id"]
-        self.node = (_Native if planned["executor"] == "native" else _Python)(planned, base)
-        policy = planned.get("policy") or {}
-        self.on_error = policy.get("on_error", "fail")
-        retry = policy.get("retry") or {"max": 3, "initial": 0.1, "factor": 2.0, "max_delay": 10.0}
+        self.node: _Native | _Python = (_Native if planned["executor"] == "native" else _Python)(
+            planned, base
+        )
+        policy: dict[str, Any] = planned.get("policy") or {}
+        self.on_error: str = policy.get("on_error", "fail")
+        # As `rm_bridge::RetryPolicy` has it.
+        retry: dict[str, Any] = policy.get("retry") or _RETRY
         self.tries: int = retry["max"]
         self.delay, self.factor = _seconds(retry["initial"]), float(retry["factor"])
         self.max_delay = _seconds(retry["max_delay"])
@@ -261,12 +277,15 @@ class _Walk:
         self.plan = plan
         self.steps = [_Step(planned, base) for planned in plan["nodes"]]
         for edge in plan["edges"]:
-            way = (self.steps[edge["to"]], edge.get("from_port"), edge.get("to_port"))
-            self.steps[edge["from"]].ways.append(way)
+            start, end = self.step(edge["from"]), self.step(edge["to"])
+            start.ways.append((end, edge.get("from_port"), edge.get("to_port")))
         for index in plan["outputs"]:
             self.steps[index].results = []
         self.failures: list[_Failure] = []
         self.started: list[_Step] = []
+
+    def step(self, index: int) -> _Step:
+        return self.steps[index]
 
     def start(self, has_input: bool) -> None:
         if has_input and not self.plan["inputs"]:
@@ -278,11 +297,11 @@ class _Walk:
     def feed(self, item: Any) -> None:
         """Give the input, and what the sources give, to the nodes that come first."""
         for index in self.plan["inputs"] if item is not None else ():
-            self.give(self.steps[index], item, Input())
+            self.give(self.step(index), item, Input())
         sources = [step for step in self.steps if step.node.is_source]
         while sources:
             for step in list(sources):
-                parts, more = step.node.produce()  # pyright: ignore[reportAttributeAccessIssue]
+                parts, more = step.node.produce()
                 for part in parts:
                     self.send(step, part)
                 if not more:
@@ -354,12 +373,12 @@ def _collected(items: "list[Any]") -> Any:
     return items[0] if len(items) == 1 and not is_json else items
 
 
-def _seconds(time: Any) -> float:
-    return time["secs"] + time["nanos"] / 1e9 if isinstance(time, dict) else float(time)
+def _seconds(time: "dict[str, int]") -> float:
+    return time["secs"] + time["nanos"] / 1e9
 
 
 @contextmanager
-def _no_loop() -> "Iterator[None]":
+def _no_loop() -> "Generator[None, None, None]":
     """Lets loops run although the caller is in one already, as in a notebook."""
     running = None
     with suppress(RuntimeError):

@@ -147,6 +147,8 @@ class Node:
     enums, paths and what is ``Optional`` of them; ``Annotated`` adds a `Range` or a description,
     and a NumPy docstring adds descriptions too. A class that says nothing takes any parameters.
 
+    A line ``params: Params`` in the class tells type checkers what `params` is.
+
     A node can be made outside of a worker, for a test or for `Pipeline.add_node`; its parameters
     are then given as keyword arguments.
 

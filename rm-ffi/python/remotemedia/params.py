@@ -7,10 +7,20 @@ before the first process starts and in the worker.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from remotemedia._hints import (
+    Described,
+    Range,
+    apply,
+    as_dict,
+    documented,
+    is_pydantic,
+    plain,
+    summary,
+    type_of,
+)
 from remotemedia_runtime import _native
 from remotemedia_runtime.errors import ParameterError
 
@@ -26,34 +36,6 @@ def refused(name: str, problems: "list[tuple[str, str]]") -> ParameterError:
     error.problems = problems
     error.parameter = problems[0][0] or None
     return error
-
-
-class Range(NamedTuple):
-    """The range and the unit of a number, to stand in ``Annotated``.
-
-    Attributes
-    ----------
-    min, max : float or None
-        The lowest and the highest value; None for no bound.
-    unit : str or None
-        The unit, such as ``"Hz"``.
-
-    Examples
-    --------
-    >>> from typing import Annotated
-    >>> Seconds = Annotated[float, Range(0, 60, unit="s"), "how long to wait"]
-    """
-
-    min: "float | None" = None
-    max: "float | None" = None
-    unit: "str | None" = None
-
-
-class _Type(NamedTuple):
-    """What a type hint says of a parameter: fields of its description, and how it comes of JSON."""
-
-    facts: "dict[str, Any]"
-    convert: "Callable[[Any], Any] | None" = None
 
 
 class _Field(NamedTuple):
@@ -102,9 +84,9 @@ class Declaration:
 
         package = sys.modules.get(self.node.__module__.partition(".")[0])
         version = getattr(package, "__version__", "")
-        facts = {
+        facts: dict[str, Any] = {
             "version": version if isinstance(version, str) else "",
-            "description": _summary(self.node.__dict__.get("__doc__")),
+            "description": summary(self.node.__dict__.get("__doc__")),
             "capabilities": [],
             "accepts": [],
             "produces": [],
@@ -153,13 +135,15 @@ class Declaration:
         """
         if self.style == "init":
             if args:
-                # Python itself says what is wrong with these.
+                # Python itself says what is wrong with these, if it is.
                 return params
             try:
                 plain_params(params, self.node.__name__)
             except ParameterError:
                 # A test gives it something of its own.
                 return params
+        if args:
+            raise TypeError(f"{self.node.__name__} takes its parameters by name")
         return self.fill(params)
 
     def changed(self, before: Any, params: "Mapping[str, Any]") -> Any:
@@ -172,7 +156,7 @@ class Declaration:
         """
         if self.style == "open":
             return {**before, **params}
-        known = _as_dict(before) if self.style == "params" else before
+        known = as_dict(before) if self.style == "params" else before
         return self.fill({**known, **params})
 
     def make(self, params: "dict[str, Any]") -> "Node":
@@ -192,7 +176,7 @@ class Declaration:
 
     def _make(self, given: "dict[str, Any]") -> Any:
         try:
-            if _is_pydantic(self.model):
+            if is_pydantic(self.model):
                 return self.model.model_validate(given)
             return self.model(**self._converted(given))
         except (TypeError, ValueError) as error:
@@ -207,20 +191,14 @@ class Declaration:
         }
 
     def _of_model(self) -> "list[_Field]":
-        if _is_pydantic(self.model):
+        if is_pydantic(self.model):
             return [self._of_pydantic(*item) for item in self.model.model_fields.items()]
         import dataclasses
 
         model = self.model
-        if "__dataclass_fields__" not in model.__dict__:
-            if "__init__" in model.__dict__:
-                raise TypeError(
-                    f"{self.node.__name__}.Params has an __init__; expected a dataclass, a "
-                    "pydantic model, or a class with nothing but type hints"
-                )
-            dataclasses.dataclass(kw_only=True)(model)
+        self._as_dataclass(model)
         hints = self._hints(model)
-        texts = {**_documented(self.node.__doc__), **_documented(model.__doc__)}
+        texts = {**documented(self.node.__doc__), **documented(model.__doc__)}
         fields: list[_Field] = []
         for field in dataclasses.fields(model):
             if not field.init:
@@ -234,14 +212,31 @@ class Declaration:
             fields.append(self._field(field.name, hint, default, texts.get(field.name)))
         return fields
 
+    def _as_dataclass(self, model: Any) -> None:
+        """Make plain classes with type hints dataclasses, those from which they inherit too."""
+        import dataclasses
+
+        wanted = "expected a dataclass, a pydantic model, or a class with nothing but type hints"
+        if not isinstance(model, type) or model.__module__ == "builtins":
+            raise TypeError(f"{self.node.__name__}.Params is {model!r}; {wanted}")
+        for kind in reversed(model.__mro__[:-1]):
+            if "__dataclass_fields__" in kind.__dict__:
+                continue
+            if "__init__" in kind.__dict__:
+                raise TypeError(f"{self.node.__name__}.Params has an __init__; {wanted}")
+            try:
+                dataclasses.dataclass(kw_only=True)(kind)
+            except ValueError as error:
+                raise TypeError(f"{self.node.__name__}.Params: {error}") from None
+
     def _of_pydantic(self, name: str, info: Any) -> _Field:
-        found = _type_of(info.annotation)
+        found = type_of(info.annotation)
         for part in info.metadata:
-            _apply(found.facts, part)
+            apply(found.facts, part)
         default = _NOTHING
         if not info.is_required():
             default = info.get_default(call_default_factory=True)
-        text = info.description or _documented(self.model.__doc__).get(name)
+        text = info.description or documented(self.model.__doc__).get(name)
         field = self._described(info.alias or name, found, default, text)
         # The model converts by itself.
         return field._replace(convert=None)
@@ -249,7 +244,7 @@ class Declaration:
     def _of_init(self, arguments: "list[Any]") -> "list[_Field]":
         init: Any = self.node.__init__
         hints = self._hints(init)
-        texts = {**_documented(self.node.__doc__), **_documented(init.__doc__)}
+        texts = {**documented(self.node.__doc__), **documented(init.__doc__)}
         fields: list[_Field] = []
         for argument in arguments:
             if argument.kind is argument.VAR_KEYWORD:
@@ -275,9 +270,9 @@ class Declaration:
             return {}
 
     def _field(self, name: str, hint: Any, default: Any, text: "str | None") -> _Field:
-        return self._described(name, _type_of(hint), default, text)
+        return self._described(name, type_of(hint), default, text)
 
-    def _described(self, name: str, found: _Type, default: Any, text: "str | None") -> _Field:
+    def _described(self, name: str, found: Described, default: Any, text: "str | None") -> _Field:
         spec: dict[str, Any] = {"name": name, "description": text or "", **found.facts}
         if default is not _NOTHING:
             try:
@@ -299,43 +294,6 @@ def declaration_of(node: "type[Node]") -> Declaration:
     return known
 
 
-def plain(value: Any) -> Any:
-    """Give a parameter as JSON holds it.
-
-    Raises
-    ------
-    ValueError
-        JSON cannot hold it; the message says what it is.
-    """
-    from enum import Enum
-    from math import isfinite
-    from os import PathLike
-
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not isfinite(value):
-            raise ValueError(f"{value}, which JSON cannot hold")
-        return value
-    if isinstance(value, Mapping):
-        entries: Iterable[tuple[Any, Any]] = value.items()
-        if any(not isinstance(key, str) for key, _ in entries):
-            raise ValueError("a dict with keys that are no texts, which JSON cannot hold")
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, PathLike):
-        return str(value)
-    if hasattr(type(value), "__dataclass_fields__") or _is_pydantic(type(value)):
-        return plain(_as_dict(value))
-    if hasattr(value, "tolist"):
-        # Numbers and arrays of NumPy.
-        return plain(value.tolist())
-    raise ValueError(f"an object of type {type(value).__name__}, which JSON cannot hold")
-
-
 def _is_plain(default: Any) -> bool:
     try:
         return default is _NOTHING or plain(default) is not _NOTHING
@@ -353,6 +311,8 @@ def plain_params(params: "Mapping[str, Any]", name: str) -> "dict[str, Any]":
     """
     given: dict[str, Any] = {}
     for parameter, value in params.items():
+        if not isinstance(parameter, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise refused(name, [("", f"{parameter!r} is no name of a parameter")])
         try:
             given[parameter] = plain(value)
         except ValueError as error:
@@ -368,16 +328,6 @@ def _arguments(node: type) -> "list[Any]":
     import inspect
 
     return list(inspect.signature(node.__init__).parameters.values())[1:]
-
-
-def _is_pydantic(model: Any) -> bool:
-    return hasattr(model, "model_fields") and hasattr(model, "model_validate")
-
-
-def _as_dict(model: Any) -> "dict[str, Any]":
-    if _is_pydantic(type(model)):
-        return model.model_dump(by_alias=True)
-    return {name: getattr(model, name) for name in model.__dataclass_fields__}
 
 
 def _told_by_pydantic(error: Exception) -> "list[tuple[str, str]]":
@@ -397,147 +347,3 @@ def _told_by_pydantic(error: Exception) -> "list[tuple[str, str]]":
             message = f'parameter "{name}" is {shown}: {message}'
         told.append((name, message))
     return told
-
-
-# JSON's whole numbers are floats too.
-_SCALARS: "dict[Any, _Type]" = {
-    float: _Type({"type": "float"}, float),
-    int: _Type({"type": "integer"}),
-    bool: _Type({"type": "boolean"}),
-    str: _Type({"type": "string"}),
-}
-
-
-def _type_of(hint: Any) -> _Type:
-    """What a type hint says."""
-    from types import UnionType
-    from typing import Annotated, Literal, Union, get_args, get_origin
-
-    if isinstance(hint, type) and hint in _SCALARS:
-        kind, convert = _SCALARS[hint]
-        return _Type(dict(kind), convert)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        found = _type_of(args[0])
-        for part in args[1:]:
-            _apply(found.facts, part)
-        return found
-    if origin is Literal:
-        return _of_choices(list(args), None)
-    if origin in (Union, UnionType):
-        return _of_union(args)
-    if isinstance(origin, type):
-        return _of_class(origin, args)
-    if isinstance(hint, type):
-        return _of_class(hint, ())
-    if (supertype := getattr(hint, "__supertype__", None)) is not None:
-        return _type_of(supertype)
-    return _Type({"type": "any"})
-
-
-def _of_union(args: "tuple[Any, ...]") -> _Type:
-    others = [arg for arg in args if arg is not type(None)]
-    if len(others) == 1:
-        found = _type_of(others[0])
-    elif set(others) == {int, float}:
-        found = _Type({"type": "float"})
-    else:
-        found = _Type({"type": "any"})
-    facts, convert = found
-    if len(others) < len(args):
-        facts["nullable"] = True
-    if convert is None:
-        return found
-    to = convert
-    return _Type(facts, lambda value: None if value is None else to(value))
-
-
-def _of_choices(choices: "list[Any]", convert: "Callable[[Any], Any] | None") -> _Type:
-    names = {bool: "boolean", int: "integer", str: "string", float: "float"}
-    kinds = {names.get(type(choice), "any") for choice in choices if choice is not None}
-    facts: dict[str, Any] = {"type": kinds.pop() if len(kinds) == 1 else "any"}
-    if None in choices:
-        facts["nullable"] = True
-    facts["choices"] = [choice for choice in choices if choice is not None]
-    return _Type(facts, convert)
-
-
-def _of_class(kind: type, args: "tuple[Any, ...]") -> _Type:
-    from collections.abc import Mapping as AbstractMapping
-    from collections.abc import Sequence
-    from enum import Enum
-    from os import PathLike
-
-    if issubclass(kind, Enum):
-        return _of_choices([plain(member) for member in kind], kind)
-    if kind is PathLike:
-        return _Type({"type": "string"})
-    if issubclass(kind, PathLike):
-        path: Any = kind
-        return _Type({"type": "string"}, path)
-    if issubclass(kind, AbstractMapping):
-        return _Type({"type": "object"})
-    if issubclass(kind, list | tuple | set | frozenset) or kind is Sequence:
-        facts: dict[str, Any] = {"type": "list"}
-        made: Any = None if kind in (list, Sequence) else kind
-        kinds = [_type_of(arg) for arg in args if arg is not ...]
-        if not kinds or any(other.facts != kinds[0].facts for other in kinds):
-            return _Type(facts, made)
-        item, convert = kinds[0]
-        if item["type"] not in ("any", "paths") and not item.get("nullable"):
-            facts["items"] = item["type"]
-        if convert is None:
-            return _Type(facts, made)
-        to = convert
-        return _Type(facts, lambda value: (made or list)(map(to, value)))
-    return _Type({"type": "any"})
-
-
-def _apply(facts: "dict[str, Any]", part: Any) -> None:
-    """Note what stands beside a type in ``Annotated``, or in the metadata of a pydantic field."""
-    if isinstance(part, str):
-        facts["description"] = part
-        return
-    if isinstance(part, Range):
-        bounds: Any = {"min": part.min, "max": part.max}
-        if part.unit is not None:
-            facts["unit"] = part.unit
-    else:
-        # Of `annotated_types`, as pydantic uses them. A bound that is excluded is checked by the
-        # model alone.
-        bounds = {
-            "min": getattr(part, "ge", getattr(part, "gt", None)),
-            "max": getattr(part, "le", getattr(part, "lt", None)),
-        }
-        if getattr(part, "description", None):
-            facts["description"] = part.description
-    for name, bound in bounds.items():
-        if isinstance(bound, int | float):
-            facts[name] = float(bound)
-
-
-def _summary(text: "str | None") -> str:
-    """The first paragraph of a docstring."""
-    return " ".join((text or "").strip().partition("\n\n")[0].split())
-
-
-def _documented(text: "str | None") -> "dict[str, str]":
-    """The descriptions in the sections "Parameters" and "Attributes" of a NumPy docstring."""
-    if not text:
-        return {}
-    import inspect
-
-    found: dict[str, str] = {}
-    lines = inspect.cleandoc(text).splitlines()
-    names: list[str] = []
-    within = False
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        if re.fullmatch(r"-{3,}", following):
-            within = line.strip() in ("Parameters", "Attributes")
-            names = []
-        elif within and re.match(r"\w+(, *\w+)*( *:|$)", line):
-            names = [name.strip() for name in line.partition(":")[0].split(",")]
-        elif within and names and line.startswith(" "):
-            for name in names:
-                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-    return found

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from remotemedia.node import Node
 from remotemedia.params import declaration_of, plain_params, refused
@@ -182,6 +182,8 @@ class Pipeline:
                     f"{_hint(option, NodeOptions.__annotations__)}; parameters are given to the "
                     "node itself, or as params"
                 )
+        if params is not None and not isinstance(params, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"params are {params!r}, expected a mapping of names to values")
         node_type, given = _described(node, dict(params or {}))
         if id is None:
             id = self._free_id(node_type)
@@ -380,7 +382,7 @@ class Pipeline:
         """Make a pipeline of a manifest's text; as `from_dict`."""
         _native._check_manifest(text)
         rest: dict[str, Any] = json.loads(text)
-        metadata = rest.pop("metadata", None) or {}
+        metadata: dict[str, Any] = rest.pop("metadata", None) or {}
         pipeline = cls(metadata.pop("name", None) or "pipeline", base_dir=base_dir)
         pipeline._metadata = metadata
         pipeline._nodes = {node["id"]: node for node in rest.pop("nodes")}
@@ -445,15 +447,18 @@ def _described(node: Any, params: "dict[str, Any]") -> "tuple[str, dict[str, Any
         NativeNode.__init__(made, **params)
         return made.node_type, made.params
     if isinstance(node, Node):
-        node, params = type(node), {**node._given, **params}
-    if not is_node(node):
+        # What it was made with; read-only for everybody else.
+        given_before = node._given  # pyright: ignore[reportPrivateUsage]
+        node, params = type(node), {**given_before, **params}
+    found = cast(Any, node)
+    if not is_node(found):
         raise TypeError(
             f"{node!r} is no node; expected one of remotemedia.nodes, a subclass of "
             "remotemedia.Node, or a node type as text"
         )
-    given = plain_params(params, node.__name__)
-    declaration_of(node).fill(given)
-    return node_type_of(node), given
+    given = plain_params(params, found.__name__)
+    declaration_of(found).fill(given)
+    return node_type_of(found), given
 
 
 def _hint(name: str, names: "Mapping[str, Any]") -> str:

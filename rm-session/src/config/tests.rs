@@ -130,6 +130,7 @@ fn variables_of_workers_and_tests_are_no_settings() {
         "RUNTIME",
         "CGROUP",
         "CONTROL_FD",
+        "DEBUG",
         "NAMESPACE",
         "CALLBACK_SOCKET",
         "REQUEST_SOCKET",

@@ -535,7 +535,7 @@ fn what_a_registered_class_declares_is_checked_as_of_a_native_node() {
             "/connections/0: \"text\" (TextNode) gives text, but \"gain\" (gain) takes audio",
             "/connections/1/from: \"gain\" (gain) has no output port \"sied\"; did you mean \
              \"side\"?",
-            "/connections: connections form a cycle: text -> gain -> text",
+            "/connections: cycle: text -> gain -> text",
         ]
     );
 }

@@ -86,7 +86,7 @@ def find_node(node_type: str) -> type[Node]:
     """
     name, _, class_name = node_type.rpartition(":")
     try:
-        module = _load_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+        module = _import(name)
     except ModuleNotFoundError as error:
         # A module that this one imports may be missing too; that is for its traceback to show.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
@@ -102,12 +102,15 @@ def find_node(node_type: str) -> type[Node]:
     return found
 
 
-def _load_file(path: Path) -> ModuleType:
-    # A script that its user has run: what it defines is wanted, what it does is not. Modules beside
-    # it may be imported at any time.
-    sys.path.insert(1, str(path.parent))
-    _native._bar_runs(str(path))
+def _import(name: str) -> ModuleType:
+    # What it defines is wanted. If it is what the user runs, it might start what this worker is of.
+    _native._bar_runs(name)
     try:
+        if not name.endswith(".py"):
+            return importlib.import_module(name)
+        path = Path(name)
+        # Modules beside it may be imported at any time.
+        sys.path.insert(1, str(path.parent))
         return load_file(path)
     finally:
         _native._bar_runs()

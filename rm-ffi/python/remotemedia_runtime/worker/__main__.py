@@ -5,21 +5,19 @@ to load. With `calls` it serves the calls of its parent by a function. Otherwise
 without channels, for the parent that started it.
 """
 
-import logging
-import os
 import sys
 
+from remotemedia_runtime import _logging
 from remotemedia_runtime._native import serve_calls, serve_node, serve_worker
 
 if __name__ == "__main__":
-    if level := os.environ.get("REMOTEMEDIA_LOG_LEVEL"):
-        logging.basicConfig(level=level, stream=sys.stderr)
     try:
+        _logging.configure()
         if sys.argv[1:] == ["calls"]:
             code = serve_calls()
         else:
             code = serve_node(*sys.argv[1:]) if len(sys.argv) == 3 else serve_worker()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     sys.exit(code)
