@@ -22,8 +22,8 @@ pub struct NodeStatistics {
     pub bytes_in: u64,
     /// Payload bytes of the items that it made.
     pub bytes_out: u64,
-    /// Of these, bytes that were copied into shared memory instead of being made there, once for each
-    /// channel.
+    /// Bytes that were copied to send these: into shared memory, where they were not made there, once
+    /// for each channel; and before, where they did not lie as items do.
     pub copied_bytes: u64,
     /// Failures, those of tries that were repeated included.
     pub errors: u64,

@@ -73,7 +73,7 @@ mod _native {
     #[pymodule_export]
     use crate::registry::{bar_runs, check_params, declare_node};
     #[pymodule_export]
-    use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest, run_pipeline};
+    use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest};
     #[pymodule_export]
     use crate::session::{PyEvents, PySession};
     #[pymodule_export]

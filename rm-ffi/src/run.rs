@@ -1,59 +1,47 @@
 //! Runs pipelines for Python, on the calling thread.
 //!
-//! Main functions: [`execute_pipeline`], [`execute_pipeline_with_input`] and [`run_pipeline`].
-//! While a pipeline runs, the interpreter's lock is released; it is taken for every event, and when
-//! a signal has come, so that Ctrl-C ends a run at once and cleanly.
+//! Main functions: [`execute_pipeline`] and [`execute_pipeline_with_input`].
+//! While a pipeline runs, the interpreter's lock is released; it is taken when a signal has come, so
+//! that Ctrl-C ends a run at once and cleanly.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use rm_bridge::Output;
 use rm_core::{DataType, RuntimeData};
 use rm_session::{CancelToken, InitProgress, Manifest, Plan, RunEvent, RunReport};
 
 use crate::convert::{self, Converted};
 use crate::errors::Error;
-use crate::host::{files_of, host, input_item, plan, read_manifest};
+use crate::host::{host, input_item, plan, read_manifest};
 use crate::json;
 use crate::registry::{self, Purpose};
-use crate::session::progress_dict;
 use crate::signals::Signals;
-use crate::timeline::timeline_to_python;
 
-type Handler<'a> = dyn FnMut(Python<'_>, RunEvent) -> PyResult<()> + Send + 'a;
-
-/// Runs a plan to its end. What `handler` or a signal raises ends the run and is raised when all of
-/// it is cleaned up.
+/// Runs a plan to its end, and gives what comes out to `take`. What a handler of signals raises ends the
+/// run and is raised when all of it is cleaned up.
 fn run(
     py: Python<'_>,
     plan: Plan,
     input: Vec<RuntimeData>,
-    handler: &mut Handler<'_>,
+    take: &mut (dyn FnMut(Output) + Send),
 ) -> PyResult<RunReport> {
     let host = host(py)?;
     let raised: Mutex<Option<PyErr>> = Mutex::new(None);
     let cancel = CancelToken::new();
-    // Later ones are dropped: the first is why the run ends.
-    let stop = |error: PyErr| {
-        raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        cancel.cancel();
-    };
     let mut told = Vec::new();
-    let events = |event| {
-        if let RunEvent::Progress(step) = &event {
-            tell_of_debugger(step, &mut told);
-        }
-        if !cancel.is_cancelled()
-            && let Err(error) = Python::attach(|py| handler(py, event))
-        {
-            stop(error);
-        }
+    let events = |event| match event {
+        RunEvent::Progress(step) => tell_of_debugger(&step, &mut told),
+        RunEvent::Output(output) => take(output),
     };
     let signals = Signals::watch(py)?;
     let check = |py: Python<'_>| {
         if let Err(error) = py.check_signals() {
-            stop(error);
+            // Later ones are dropped: the first is why the run ends.
+            raised.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            cancel.cancel();
         }
     };
     let result = if plan.runs_inline() {
@@ -225,14 +213,11 @@ fn execute<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let outputs = plan.outputs.iter().map(|&node| plan.nodes[node].id.to_string());
     let mut outputs: Vec<_> = outputs.map(|node| Collected { node, items: Vec::new() }).collect();
-    let mut collect = |_: Python<'_>, event| {
-        if let RunEvent::Output(output) = event {
-            let of = outputs.iter_mut().find(|of| of.node == output.node.as_str());
-            of.expect("items come from output nodes").items.push(output.data);
-        }
-        Ok(())
+    let mut take = |output: Output| {
+        let of = outputs.iter_mut().find(|of| of.node == output.node.as_str());
+        of.expect("items come from output nodes").items.push(output.data);
     };
-    let report = run(py, plan, input, &mut collect)?;
+    let report = run(py, plan, input, &mut take)?;
     let result = match outputs.len() {
         0 => py.None().into_bound(py),
         1 => outputs.remove(0).into_python(py)?,
@@ -284,80 +269,6 @@ fn metrics<'py>(py: Python<'py>, report: &RunReport, copied: u64) -> PyResult<Bo
     metrics.set_item("nodes", nodes)?;
     metrics.set_item("connections", json::to_python(py, &report.connections)?)?;
     Ok(metrics)
-}
-
-/// Run a pipeline and tell of everything as it happens.
-///
-/// Parameters
-/// ----------
-/// manifest : str or os.PathLike
-///     The manifest's text, or the path of its file.
-/// overrides : list[str]
-///     Parameters as ``node.param=value``, which go before those of the manifest.
-/// on_event : callable or None
-///     Called on this thread with a dict. Its ``event`` is ``"progress"`` (with ``node``,
-///     ``node_type``, ``status``, ``progress`` from 0 to 1, ``message``) or ``"output"`` (with
-///     ``node`` and ``item``). What it raises ends the run.
-/// input : object
-///     The input, as for `execute_pipeline_with_input`; None for none.
-/// timeline : bool
-///     Whether the report is to say on what the time of each item went in each node.
-///
-/// Returns
-/// -------
-/// dict
-///     The report: ``name``, ``nodes``, ``connections``, ``init_time_us``, ``run_time_us``,
-///     ``total_time_us``, ``warnings``, and ``files``, the paths of the files written; and
-///     ``timeline``, if that was asked for.
-#[pyfunction]
-#[pyo3(signature = (manifest, overrides=vec![], on_event=None, input=None, timeline=false))]
-pub(crate) fn run_pipeline<'py>(
-    py: Python<'py>,
-    manifest: &Bound<'py, PyAny>,
-    overrides: Vec<String>,
-    on_event: Option<Py<PyAny>>,
-    input: Option<Bound<'py, PyAny>>,
-    timeline: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let manifest = read_manifest(manifest, &overrides)?;
-    let mut plan = plan(py, manifest, Purpose::Run)?;
-    let input = input.map(|input| input_item(&plan, &input)).transpose()?;
-    plan.timeline |= timeline;
-    let files = files_of(&plan);
-    let mut handler = |py: Python<'_>, event| match &on_event {
-        Some(on_event) => on_event.call1(py, (event_dict(py, event)?,)).map(drop),
-        None => Ok(()),
-    };
-    let copied = input.as_ref().map_or(0, |input| input.copied);
-    let input = input.into_iter().map(|input| input.data).collect();
-    let mut report = run(py, plan, input, &mut handler)?;
-    report.copied_bytes += copied;
-    let dict = json::to_python(py, &report)?;
-    let written: Vec<_> = files.iter().filter_map(|path| path.to_str()).collect();
-    dict.set_item("files", written)?;
-    if let Some(timeline) = &report.timeline {
-        dict.set_item("timeline", timeline_to_python(py, timeline)?)?;
-    }
-    Ok(dict)
-}
-
-fn event_dict(py: Python<'_>, event: RunEvent) -> PyResult<Bound<'_, PyDict>> {
-    let dict = PyDict::new(py);
-    match event {
-        RunEvent::Progress(step) => {
-            let dict = progress_dict(py, step)?;
-            dict.set_item("event", "progress")?;
-            dict.set_item("progress", dict.get_item("fraction")?)?;
-            return Ok(dict);
-        }
-        RunEvent::Output(output) => {
-            dict.set_item("event", "output")?;
-            dict.set_item("node", output.node.as_str())?;
-            let (header, payload) = output.data.into_parts();
-            dict.set_item("item", convert::to_python(py, &header.metadata, payload)?)?;
-        }
-    }
-    Ok(dict)
 }
 
 /// Check a manifest against this installation, unknown node types included.

@@ -70,7 +70,7 @@ impl Steps {
 }
 
 /// A step of a node that loads.
-pub(crate) fn progress_dict(py: Python<'_>, step: InitProgress) -> PyResult<Bound<'_, PyDict>> {
+fn progress_dict(py: Python<'_>, step: InitProgress) -> PyResult<Bound<'_, PyDict>> {
     let InitProgress { node, node_type, status, progress, message } = step;
     let (status, message) = match status {
         InitStatus::Starting => ("starting", message),

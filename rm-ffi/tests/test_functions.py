@@ -291,3 +291,12 @@ def test_what_a_node_makes_in_lent_memory_is_not_copied():
     made = result["metrics"]["nodes"]["l"]
     assert made["bytes_out"] == 4_000
     assert made["copied_bytes"] == 0
+
+
+def test_what_a_node_gives_in_another_order_is_copied_twice_and_counted():
+    metrics = execute_pipeline_with_input(
+        manifest(("t", "session_nodes:Transposes")), np.zeros((50, 20), np.float32)
+    )["metrics"]
+    # Into this order, then into shared memory; and the input into shared memory.
+    assert metrics["nodes"]["t"]["copied_bytes"] == 8_000
+    assert metrics["copied_bytes"] == 12_000

@@ -6,15 +6,20 @@ from collections import Counter, defaultdict
 import pytest
 from conftest import manifest
 
+from remotemedia import Session
 from remotemedia._trace import PHASES, chrome_trace, done_ns, parts, percentile, summarize
-from remotemedia_runtime import _native
 
 # Times are floats of microseconds: less than a nanosecond is no overlap.
 EPSILON = 0.0005
 
 
 def run(*nodes, **fields):
-    return _native.run_pipeline(manifest(*nodes, **fields), [], None, "0", timeline=True)
+    with Session(manifest(*nodes, **fields), timeline=True) as session:
+        session.send("0")
+        session.finish()
+        for _ in session:
+            pass
+    return session.report()
 
 
 def check(trace):
@@ -201,8 +206,9 @@ def test_a_failed_item_and_a_restart_are_marked(tmp_path):
 
 
 def test_nothing_is_recorded_unless_it_is_asked_for():
-    text = manifest(("echo", "sample_nodes:Echo"))
-    assert "timeline" not in _native.run_pipeline(text, [], None, "0")
+    with Session(manifest(("echo", "sample_nodes:Echo"))) as session:
+        session.finish()
+    assert "timeline" not in session.report()
 
 
 @pytest.mark.parametrize(

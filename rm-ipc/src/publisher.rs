@@ -349,6 +349,14 @@ impl Publisher {
         core.wait_until(is_done, Instant::now().checked_add(timeout))
     }
 
+    /// Counts bytes that were copied to make what is published next, before it came here.
+    pub fn note_copied(&self, bytes: u64) {
+        let mut queue = lock(&self.core.queue);
+        queue.copied_bytes = queue.copied_bytes.wrapping_add(bytes);
+        let counted = queue.copied_bytes;
+        self.core.shared.page.publisher.copied_bytes.store(counted, Ordering::Relaxed);
+    }
+
     /// What happens to a message for which there is no room.
     pub fn policy(&self) -> Policy {
         self.core.shared.policy

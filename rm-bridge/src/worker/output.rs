@@ -114,6 +114,15 @@ impl WorkerRuntime {
         Ok(())
     }
 
+    /// Counts bytes that were copied to make what is published next for a port.
+    pub fn note_copied(&self, port: Option<&str>, bytes: u64) {
+        let mut takers = self.outputs.iter().filter(|output| output.port.as_deref() == port);
+        if let Some(taker) = takers.next().filter(|_| bytes > 0) {
+            taker.publisher.note_copied(bytes);
+            lock(&self.controls.meter).counts.copied_bytes += bytes;
+        }
+    }
+
     /// Notes that what was made last is sent: a later try of the item leaves it out.
     fn sent(&mut self, len: usize, copied: usize) {
         let mut meter = lock(&self.controls.meter);

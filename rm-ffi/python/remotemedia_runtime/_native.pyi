@@ -35,7 +35,6 @@ __all__ = [
     "get_available_nodes",
     "get_node_metadata",
     "plan_manifest",
-    "run_pipeline",
     "serve_calls",
     "serve_node",
     "serve_worker",
@@ -137,13 +136,6 @@ def execute_pipeline_with_input(
 def validate_manifest(manifest_json: str) -> bool: ...
 def get_available_nodes() -> list[str]: ...
 def get_node_metadata(node_type: str) -> dict[str, Any]: ...
-def run_pipeline(
-    manifest: str | PathLike[str],
-    overrides: list[str] = ...,
-    on_event: Callable[[dict[str, Any]], object] | None = None,
-    input: _Item | None = None,
-    timeline: bool = False,
-) -> dict[str, Any]: ...
 def plan_manifest(
     manifest: str | PathLike[str],
     overrides: list[str] = ...,

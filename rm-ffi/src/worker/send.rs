@@ -13,7 +13,7 @@ use rm_ipc::PublishError;
 use super::{Broken, Phase, Worker};
 use crate::array;
 use crate::audio::{PyAudio, channels_of, format_of};
-use crate::convert;
+use crate::convert::{self, Converted};
 use crate::errors::{MarshalingError, chain};
 use crate::python::emit_type;
 use crate::video::{Layout, PyVideoFrame};
@@ -93,7 +93,8 @@ impl<'py> Worker<'py> {
         value: &Bound<'py, PyAny>,
         input: Option<&DataHeader>,
     ) -> Result<(), Broken> {
-        let data = convert::from_python(value, "output").map_err(phase.failed())?.data;
+        let converted = convert::from_python(value, "output").map_err(phase.failed())?;
+        let Converted { data, copied } = converted;
         let data = match input {
             Some(input) => data.made_from(input),
             None => data,
@@ -101,6 +102,7 @@ impl<'py> Worker<'py> {
         self.mark(Time::Convert);
         let sent = self.detached(|runtime| {
             let data = data.with_session(runtime.session_id().clone());
+            runtime.note_copied(port, copied);
             runtime.publish(port, data)
         });
         self.mark(Time::Gil);

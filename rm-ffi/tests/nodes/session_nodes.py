@@ -74,3 +74,10 @@ class UntilCancelled(Node):
             time.sleep(0.001)
         with Path(self.params["done"]).open("a") as file:
             file.write(f"{item}\n")
+
+
+class Transposes(Node):
+    """Gives the transpose of an array, which does not lie in C order."""
+
+    def process(self, item):
+        return item.T
