@@ -7,7 +7,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from conftest import ended
+from conftest import ended, manifest
 
 from remotemedia.cli.bench import summary
 from remotemedia.cli.drawing import drawing_of
@@ -28,6 +28,51 @@ def test_a_node_is_described_with_ranges_and_units(command):
     assert "1 to 10000, ms, default 20" in out
     code, out, _ = ended(command("nodes", "ResampleNode", "--json"))
     assert json.loads(out)["parameters"]["target_rate"]["unit"] == "Hz"
+
+
+def test_a_python_class_is_described_by_its_import_path(command):
+    # The fixture's current folder is that of the nodes.
+    code, out, err = ended(command("nodes", "declared_nodes:Gain"))
+    assert code == 0, err
+    assert out.startswith("declared_nodes:Gain: Makes audio louder.\n")
+    assert "factor (float, 0 to 10, times, default 2.0)" in out
+    assert 'mode (string, soft | hard, default "soft")' in out
+    code, out, _ = ended(command("nodes", "declared_nodes:Paint", "--json"))
+    assert json.loads(out)["executor"] == "python"
+    code, out, _ = ended(command("nodes", "declared_nodes:Paint"))
+    assert "title (string or null, default null)" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("talking_nodes:Tlak", 2, "it has: Talk"),
+        ("no_such_module:Talk", 2, "no module 'no_such_module'"),
+        ("broken_import:Talk", 1, "cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_a_python_class_that_cannot_be_had_is_explained(command, name, code, message):
+    found, out, err = ended(command("nodes", name))
+    assert (found, out) == (code, "")
+    assert message in err
+
+
+def test_what_a_module_prints_when_it_is_imported_is_no_answer(command, tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "from remotemedia import Node\nprint('hear me')\nclass Loud(Node):\n    pass\n"
+    )
+    path = tmp_path / "pipeline.json"
+    path.write_text(manifest(("loud", "loud:Loud")))
+    for arguments in (["validate", path, "--json"], ["nodes", "loud:Loud", "--json"]):
+        code, out, err = ended(command(*arguments, cwd=tmp_path))
+        assert code == 0, err
+        assert json.loads(out)
+        assert "hear me" in err
+    # A run has it imported by the worker alone.
+    code, out, err = ended(command("run", path, "--json", cwd=tmp_path))
+    assert json.loads(out)["outputs"] == {}
+    assert "loud | hear me" in err.splitlines()
+    assert "hear me" not in err.splitlines()
 
 
 def test_a_graph_is_said_in_mermaid_and_dot(command, manifest_file):
@@ -59,9 +104,9 @@ def test_a_graph_is_a_picture_with_what_a_run_has_measured(command, manifest_fil
     assert root.find(f"{SVG}title").text == "<one>"
 
 
-def boxes_of(manifest):
+def boxes_of(described):
     """Where the boxes of a picture are."""
-    plan = _native.plan_manifest(json.dumps(manifest))["details"]
+    plan = _native.plan_manifest(json.dumps(described))["details"]
     root = ElementTree.fromstring(svg(drawing_of(plan, None)))
     boxes = [one for one in root.iter(f"{SVG}rect") if "box" in one.get("class", "")]
     sides = ("x", "y", "width", "height")

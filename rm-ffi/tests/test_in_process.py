@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -265,6 +266,24 @@ def test_it_runs_within_a_loop_as_in_a_notebook():
         return result
 
     assert asyncio.run(within()) == "x"
+
+
+def test_it_runs_within_a_node_of_its_own_and_in_several_threads():
+    class Waits(Node):
+        async def process(self, item):
+            await asyncio.sleep(0)
+            return item
+
+    class Nests(Node):
+        async def process(self, item):
+            await asyncio.sleep(0)
+            inner = run_in_process(pipeline(Waits), item)
+            await asyncio.sleep(0)
+            yield inner
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda n: run_in_process(pipeline(Nests), f"{n}"), range(20)))
+    assert found == [f"{n}" for n in range(20)]
 
 
 def test_bare_samples_are_audio_for_a_node_that_takes_audio():

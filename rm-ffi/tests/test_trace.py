@@ -1,5 +1,6 @@
 """Traces of real runs, by the rules of the Trace Event Format."""
 
+import io
 import json
 from collections import Counter, defaultdict
 
@@ -7,7 +8,15 @@ import pytest
 from conftest import manifest
 
 from remotemedia import Session
-from remotemedia._trace import PHASES, chrome_trace, done_ns, parts, percentile, summarize
+from remotemedia._trace import (
+    PHASES,
+    chrome_trace,
+    done_ns,
+    parts,
+    percentile,
+    summarize,
+    write_chrome_trace,
+)
 
 # Times are floats of microseconds: less than a nanosecond is no overlap.
 EPSILON = 0.0005
@@ -132,6 +141,9 @@ def test_a_trace_of_python_and_native_nodes_keeps_the_rules_of_the_format():
     counts = [summary_of(timeline, node)["count"] for node in ("first", "waits", "a", "b", "last")]
     assert counts == [1, 50, 100, 100, 100]
     events = check(chrome_trace(report))
+    written = io.StringIO()
+    write_chrome_trace(report, written)
+    assert json.loads(written.getvalue()) == chrome_trace(report)
     arrows = Counter(event["tid"] for event in events["f"])
     # From outside there are none.
     assert arrows == {2: 50, 3: 100, 4: 100, 5: 100}

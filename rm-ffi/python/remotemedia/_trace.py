@@ -1,15 +1,17 @@
 """A run as a trace file: on what the time of each item went, in the Trace Event Format.
 
-Main functions: `chrome_trace`, which Chrome (``chrome://tracing``) and Perfetto (ui.perfetto.dev)
-can show, and `summarize`. The times are recorded by the runtime; nothing is measured here.
+Main functions: `chrome_trace` and `write_chrome_trace`, whose outcome Chrome
+(``chrome://tracing``) and Perfetto (ui.perfetto.dev) can show, and `summarize`. The times are
+recorded by the runtime; nothing is measured here.
 
 The format is described in "Trace Event Format" by the Chromium project.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import count, pairwise
-from typing import Any, TypedDict
+from typing import Any, TextIO, TypedDict
 
 # What the time of an item goes on, in this order.
 PHASES = ("queue", "wake", "gil", "convert", "compute", "copy", "send", "call", "retry")
@@ -163,15 +165,29 @@ def chrome_trace(report: dict[str, Any]) -> dict[str, Any]:
     dict
         The trace, which has a JSON form.
     """
-    timeline: Timeline = report["timeline"]
-    return {
-        "traceEvents": list(_Trace(timeline).events(report.get("name", "pipeline"))),
-        "displayTimeUnit": "ns",
-        "otherData": {
-            "session": timeline["session"],
-            "not_recorded": {of["node"]: of["dropped"] for of in summarize(timeline)},
-        },
+    return {"traceEvents": list(_events(report))} | _about(report["timeline"])
+
+
+def write_chrome_trace(report: dict[str, Any], file: TextIO) -> None:
+    """Write what `chrome_trace` makes, an event at a time: long traces have millions."""
+    file.write('{"traceEvents":[')
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    for number, event in enumerate(_events(report)):
+        file.write(f",\n{encode(event)}" if number else encode(event))
+    # The rest of the same object, without the brace that opens it.
+    file.write(f"],\n{encode(_about(report['timeline']))[1:]}\n")
+
+
+def _events(report: dict[str, Any]) -> Iterator[Event]:
+    return _Trace(report["timeline"]).events(report.get("name", "pipeline"))
+
+
+def _about(timeline: Timeline) -> dict[str, Any]:
+    dropped = {
+        node["node"]: sum(run["dropped"] for run in node["runs"]) for node in timeline["nodes"]
     }
+    about = {"session": timeline["session"], "not_recorded": dropped}
+    return {"displayTimeUnit": "ns", "otherData": about}
 
 
 class _Thread:

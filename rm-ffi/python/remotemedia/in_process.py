@@ -5,12 +5,11 @@ thread. It does not replace a session: nothing runs at the same time, and no pro
 caller from what a node does.
 """
 
-import asyncio
 import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 from types import GeneratorType
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -62,8 +61,10 @@ def run_in_process(
         pipeline = Pipeline.from_file(pipeline)
     elif not isinstance(pipeline, Pipeline):
         pipeline = Pipeline.from_dict(pipeline)
+    from remotemedia_runtime.worker import loop
+
     base = pipeline.base_dir or Path.cwd()
-    with searching(base), _no_loop():
+    with searching(base), loop.apart():
         plan, item = _native._plan_in_process(pipeline.serialize(), str(base), data)
         walk = _Walk(plan, base)
         try:
@@ -346,11 +347,8 @@ class _Walk:
                     ready.append(target)
 
     def cleanup(self) -> None:
-        from remotemedia_runtime.worker import loop
-
         for step in self.started:
             step.node.cleanup()
-        loop.close()
 
     def result(self) -> Any:
         """Give the items of the output nodes, in the form of `execute_pipeline`."""
@@ -375,17 +373,3 @@ def _collected(items: "list[Any]") -> Any:
 
 def _seconds(time: "dict[str, int]") -> float:
     return time["secs"] + time["nanos"] / 1e9
-
-
-@contextmanager
-def _no_loop() -> "Generator[None, None, None]":
-    """Lets loops run although the caller is in one already, as in a notebook."""
-    running = None
-    with suppress(RuntimeError):
-        running = asyncio.get_running_loop()
-    # What asyncio offers to those who make loops.
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(running)

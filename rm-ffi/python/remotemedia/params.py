@@ -170,8 +170,9 @@ class Declaration:
         if self.style == "init":
             return self.node(**self.fill(params))
         node = self.node.__new__(self.node, **params)
-        # Its own arguments are no parameters.
-        type(node).__init__(node)
+        # It takes no parameters, for the class declares them otherwise.
+        kind: Any = type(node)
+        kind.__init__(node)
         return node
 
     def _make(self, given: "dict[str, Any]") -> Any:
@@ -321,7 +322,7 @@ def plain_params(params: "Mapping[str, Any]", name: str) -> "dict[str, Any]":
     return given
 
 
-def _arguments(node: type) -> "list[Any]":
+def _arguments(node: Any) -> "list[Any]":
     """The arguments of the class's own `__init__` beside the node itself."""
     if node.__init__ is object.__init__:
         return []

@@ -10,6 +10,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,10 +20,8 @@ from remotemedia.cli.common import (
     JSON,
     MANIFEST,
     OVERRIDES,
-    beside_manifest,
     console_of,
     echo_json,
-    plan_of,
     show_warnings,
     size,
     times,
@@ -145,28 +144,24 @@ def bench(
     --rate they are mostly waiting. Those of nodes and connections hold the first items too.
     """
     start_logs(quiet=True)
-    found = plan_of(manifest, overrides)
-    plan = found["details"]
-    if not json_output:
-        show_warnings(found["warnings"])
-    feeds = feeds_of(plan, inputs, input_format, rate, channels)
-    if plan["inputs"] and not feeds:
-        raise click.UsageError("this pipeline is given its items from outside: say --input")
-    if not plan["inputs"] and (items or hz):
-        raise click.UsageError("--items and --rate are for pipelines without sources of their own")
-    if len(feeds) > 1:
+    if len(inputs) > 1:
         raise click.UsageError("give one --input")
     if seconds is None and items is None:
         seconds = _SECONDS
-    from remotemedia.session import Session
+    from remotemedia.cli import drive
 
-    def make() -> "Session":
-        return beside_manifest(lambda: Session(manifest, params=list(overrides)))
-
-    if feeds:
-        result = _fed(make(), feeds[0], _Pace(items, seconds, hz))
-    else:
-        result = _sourced(make, seconds or _SECONDS)
+    with drive.opened(manifest, overrides) as session:
+        plan = session.plan_dict()
+        if not json_output:
+            show_warnings(session.report()["warnings"])
+        feeds = feeds_of(plan, inputs, input_format, rate, channels)
+        if plan["inputs"] and not feeds:
+            raise click.UsageError("this pipeline is given its items from outside: say --input")
+        if not plan["inputs"] and (items or hz):
+            raise click.UsageError("--items and --rate are for pipelines without sources")
+        result = _fed(session, feeds[0], _Pace(items, seconds, hz)) if feeds else None
+    if result is None:
+        result = _sourced(lambda: drive.opened(manifest, overrides), seconds or _SECONDS)
     if json_output:
         echo_json(result)
     else:
@@ -227,7 +222,6 @@ def _fed(session: "Session", feed: "Feed", pace: _Pace) -> dict[str, Any]:
 
     kept = list(itertools.islice(feed.items, _MAX_KEPT))
     if not kept:
-        session.close()
         raise click.UsageError("the input has no items")
     watch, use = _Stopwatch(), _Use()
     items = pace.over(itertools.cycle(kept), watch, lambda: use.begin(_settled(session)))
@@ -237,7 +231,7 @@ def _fed(session: "Session", feed: "Feed", pace: _Pace) -> dict[str, Any]:
     ends = [came[-1] for came in watch.came.values() if came]
     end = max([*ends, watch.sent[-1]])
     elapsed = max((end - sent[0]) / 1e9, 1e-9) if sent else 0.0
-    return _result(session, use, len(sent), elapsed, watch.latencies())
+    return _result(session.report(), use, len(sent), elapsed, watch.latencies())
 
 
 def _settled(session: "Session") -> dict[str, Any]:
@@ -251,10 +245,12 @@ def _settled(session: "Session") -> dict[str, Any]:
         time.sleep(0.005)
 
 
-def _sourced(make: "Callable[[], Session]", seconds: float) -> dict[str, Any]:
+def _sourced(
+    make: "Callable[[], AbstractContextManager[Session]]", seconds: float
+) -> dict[str, Any]:
     from remotemedia.cli import drive
 
-    def once(use: _Use) -> "tuple[Session, int, float]":
+    def once(use: _Use) -> dict[str, Any]:
         def tick(stats: dict[str, Any]) -> None:
             # The first one comes when all nodes are ready.
             if not use.has_begun:
@@ -264,29 +260,27 @@ def _sourced(make: "Callable[[], Session]", seconds: float) -> dict[str, Any]:
         def ignore(output: "Output") -> None:
             pass
 
-        session = make()
-        use.look(drive.drive(session, [], ignore, tick))
-        use.end()
-        report = session.report()
-        targets = {one["to"] for one in report["connections"]}
-        given = sum(one["items_out"] for one in report["nodes"] if one["node"] not in targets)
-        return session, given, report["run_time_us"] / 1e6
+        with make() as session:
+            use.look(drive.drive(session, [], ignore, tick))
+            use.end()
+            return session.report()
 
     once(_Use())
     use, items, elapsed, runs = _Use(), 0, 0.0, 0
     began = time.monotonic()
     while True:
-        session, given, took = once(use)
-        items, elapsed, runs = items + given, elapsed + took, runs + 1
+        report = once(use)
+        targets = {one["to"] for one in report["connections"]}
+        items += sum(one["items_out"] for one in report["nodes"] if one["node"] not in targets)
+        elapsed, runs = elapsed + report["run_time_us"] / 1e6, runs + 1
         # Where starting takes most of the time, it is not for ever.
         if elapsed >= seconds or time.monotonic() - began >= 3 * seconds:
-            return _result(session, use, items, elapsed, {}) | {"runs": runs}
+            return _result(report, use, items, elapsed, {}) | {"runs": runs}
 
 
 def _result(
-    session: "Session", use: _Use, items: int, elapsed: float, ends: dict[str, dict[str, Any]]
+    report: dict[str, Any], use: _Use, items: int, elapsed: float, ends: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    report = session.report()
     return {
         "name": report["name"],
         "items": items,

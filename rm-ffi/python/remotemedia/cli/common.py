@@ -3,7 +3,9 @@
 Nothing here starts anything.
 """
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,10 +47,12 @@ def beside_manifest(make: Callable[[], _T]) -> _T:
 
 
 def plan_of(manifest: Path, overrides: Iterable[str]) -> dict[str, Any]:
-    """Plan a manifest: ``plan``, ``details`` and ``warnings``."""
+    """Plan a manifest: ``plan``, ``details`` and ``warnings``. Python nodes are imported for it."""
     from remotemedia_runtime import _native
 
-    return beside_manifest(lambda: _native.plan_manifest(manifest, list(overrides)))
+    # What modules print when they are imported is not what was asked for.
+    with contextlib.redirect_stdout(sys.stderr):
+        return beside_manifest(lambda: _native.plan_manifest(manifest, list(overrides)))
 
 
 def show_warnings(warnings: Iterable[dict[str, str]]) -> None:

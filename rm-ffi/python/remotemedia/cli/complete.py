@@ -4,6 +4,7 @@ Main functions: `complete_override` for ``--set`` and `complete_node` for names 
 give nothing where they know nothing, and never fail.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,13 @@ def _nodes_of(manifest: Path) -> dict[str, list[str]]:
     """Give the parameters of each node: those that it has, and those that its type knows."""
     from remotemedia_runtime import _native
 
-    try:
-        plan = _native.plan_manifest(manifest)["details"]
-    except Exception:
-        return {}
-    return {node["id"]: _parameters_of(node) for node in plan["nodes"]}
+    # What modules print when they are imported is nothing that is offered.
+    with contextlib.redirect_stdout(None):
+        try:
+            plan = _native.plan_manifest(manifest)["details"]
+        except Exception:
+            return {}
+        return {node["id"]: _parameters_of(node) for node in plan["nodes"]}
 
 
 def _parameters_of(node: dict[str, Any]) -> list[str]:

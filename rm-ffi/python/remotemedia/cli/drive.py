@@ -4,12 +4,15 @@ Main function: `drive`. Inputs are read on threads of their own, so that one tha
 give holds up neither the others nor what comes out.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from remotemedia.session import Output, Session
+from remotemedia.cli.common import beside_manifest
+from remotemedia.session import Output, Progress, Session
 from remotemedia_runtime import SessionError
 
 # Between two looks at the figures of a session, in seconds.
@@ -78,6 +81,35 @@ class _Feeder:
         for place, thread in enumerate(self.threads):
             if thread.is_alive() and self.sending[place]:
                 thread.join(_PATIENCE)
+
+
+@contextlib.contextmanager
+def opened(
+    manifest: Path,
+    overrides: Sequence[str],
+    on_progress: "Callable[[Progress], object] | None" = None,
+    timeline: bool = False,
+) -> Generator[Session, None, None]:
+    """Make a session that has not started, and close it in any case.
+
+    Nothing is imported for that; what of its Python nodes is wrong shows in their workers.
+
+    Raises
+    ------
+    click.UsageError
+        The overrides do not fit the manifest.
+    RemoteMediaError
+        The manifest cannot be run.
+    """
+    session = beside_manifest(
+        lambda: Session(
+            manifest, params=list(overrides), on_progress=on_progress, timeline=timeline
+        )
+    )
+    try:
+        yield session
+    finally:
+        session.close()
 
 
 def drive(

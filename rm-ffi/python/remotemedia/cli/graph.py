@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from remotemedia.cli.common import MANIFEST, OVERRIDES, beside_manifest, plan_of, show_warnings
+from remotemedia.cli.common import MANIFEST, OVERRIDES, plan_of, show_warnings
 from remotemedia.cli.logs import log_options, start_logs
-from remotemedia.cli.run import CHANNELS, INPUT, INPUT_FORMAT, SAMPLE_RATE, feeds_of
+from remotemedia.cli.run import CHANNELS, INPUT, INPUT_FORMAT, RATE, feeds_of
 
 if TYPE_CHECKING:
     from remotemedia.session import Output
@@ -36,7 +36,7 @@ _BY_SUFFIX = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".m
 @click.option("do_run", "--run", is_flag=True, help="Run the pipeline, and show what was measured.")
 @INPUT
 @INPUT_FORMAT
-@SAMPLE_RATE
+@RATE
 @CHANNELS
 @OVERRIDES
 @log_options
@@ -59,13 +59,13 @@ def graph(
     start_logs()
     if inputs and not do_run:
         raise click.UsageError("--input is for --run")
-    found = plan_of(manifest, overrides)
-    show_warnings(found["warnings"])
-    plan = found["details"]
     report = None
     if do_run:
-        feeds = feeds_of(plan, inputs, input_format, rate, channels)
-        report = _run(manifest, overrides, feeds)
+        plan, report = _run(manifest, overrides, inputs, input_format, rate, channels)
+    else:
+        found = plan_of(manifest, overrides)
+        show_warnings(found["warnings"])
+        plan = found["details"]
     from remotemedia.cli.drawing import dot, drawing_of, mermaid
     from remotemedia.cli.svg import svg
 
@@ -82,16 +82,25 @@ def graph(
         raise click.ClickException(f"{name}: {error.strerror}") from None
 
 
-def _run(manifest: Path, overrides: tuple[str, ...], feeds: "list[Any]") -> dict[str, Any]:
+def _run(
+    manifest: Path,
+    overrides: tuple[str, ...],
+    inputs: tuple[str, ...],
+    input_format: str | None,
+    rate: int,
+    channels: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the plan of a run, and what it has measured."""
     from remotemedia.cli import drive, live
-    from remotemedia.session import Session
 
     def ignore(output: "Output") -> None:
         pass
 
-    with live.Steps(quiet=not os.isatty(2)) as display:
-        session = beside_manifest(
-            lambda: Session(manifest, params=list(overrides), on_progress=display.progress)
-        )
-        drive.drive(session, feeds, ignore)
-    return session.report()
+    with (
+        live.Steps(quiet=not os.isatty(2)) as display,
+        drive.opened(manifest, overrides, display.progress) as session,
+    ):
+        plan = session.plan_dict()
+        show_warnings(session.report()["warnings"])
+        drive.drive(session, feeds_of(plan, inputs, input_format, rate, channels), ignore)
+        return plan, session.report()

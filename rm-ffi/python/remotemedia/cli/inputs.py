@@ -134,6 +134,7 @@ def _sound(stream: _Stream, wav: Wav) -> Iterator[Audio]:
 
 
 def _samples(data: bytes, wav: Wav) -> Any:
+    samples: Any
     if wav.dtype == "i3":
         # The three bytes become the upper ones of four, so that full scale stays full scale.
         wide: Any = np.zeros((len(data) // 3, 4), np.uint8)
@@ -141,7 +142,7 @@ def _samples(data: bytes, wav: Wav) -> Any:
         wide[:, 1:] = narrow.reshape(-1, 3)
         samples = wide.view("<i4").reshape(-1)
     else:
-        samples: Any = np.frombuffer(data, wav.dtype)
+        samples = np.frombuffer(data, wav.dtype)
     return samples if wav.channels == 1 else samples.reshape(-1, wav.channels)
 
 

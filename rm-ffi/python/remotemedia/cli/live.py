@@ -67,8 +67,6 @@ class Relay:
 class Steps:
     """Shows how far nodes are with loading."""
 
-    wants_figures = False
-
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._relay: Relay | None = None
@@ -150,8 +148,6 @@ class Watch(Steps):
     redraw : bool
         Whether to redraw in place; else a line is written now and then.
     """
-
-    wants_figures = True
 
     def __init__(self, plan: dict[str, Any], redraw: bool) -> None:
         super().__init__(quiet=not redraw)

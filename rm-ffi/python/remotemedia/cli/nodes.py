@@ -3,6 +3,7 @@
 Main function: `nodes`.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -62,10 +63,16 @@ def _first_line(node: dict[str, Any]) -> str:
 
 def _describe(name: str) -> dict[str, Any]:
     from remotemedia_runtime import NodeNotFound, RemoteMediaError, get_node_metadata
+    from remotemedia_runtime.worker import LoadError, find_node
 
     try:
-        return get_node_metadata(name)
-    except NodeNotFound as error:
+        # What a module prints when it is imported is not what was asked for.
+        with contextlib.redirect_stdout(sys.stderr):
+            if ":" in name:
+                # It says what there is instead.
+                find_node(name)
+            return get_node_metadata(name)
+    except (NodeNotFound, LoadError) as error:
         raise click.BadParameter(str(error), param_hint="NAME") from None
     except RemoteMediaError:
         raise
@@ -76,7 +83,8 @@ def _describe(name: str) -> dict[str, Any]:
 
 
 def _show(node: dict[str, Any]) -> None:
-    click.echo(f"{node['name']} {node['version']}: {node['description']}")
+    head = f"{node['name']} {node['version']}".rstrip()
+    click.echo(f"{head}: {node['description']}" if node["description"] else head)
     is_python = node.get("executor") == "python"
     # A class need not say what it takes.
     unsaid = "anything" if is_python and not node["source"] else "nothing"
@@ -101,7 +109,9 @@ def _show(node: dict[str, Any]) -> None:
 
 def _facts(parameter: dict[str, Any]) -> list[str]:
     kind = parameter["type"]
-    facts = [f"{kind} of {parameter['items']}" if "items" in parameter else kind]
+    if "items" in parameter:
+        kind = f"{kind} of {parameter['items']}"
+    facts = [f"{kind} or null" if parameter.get("nullable") else kind]
     if "choices" in parameter:
         facts.append(" | ".join(_value(choice) for choice in parameter["choices"]))
     least, most = parameter.get("min"), parameter.get("max")
@@ -113,8 +123,6 @@ def _facts(parameter: dict[str, Any]) -> list[str]:
         facts.append(f"at most {most:g}")
     if "unit" in parameter:
         facts.append(parameter["unit"])
-    if parameter.get("nullable"):
-        facts.append("or null")
     has_default = "default" in parameter
     facts.append(f"default {json.dumps(parameter['default'])}" if has_default else "required")
     return facts

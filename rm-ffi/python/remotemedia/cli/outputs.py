@@ -136,7 +136,7 @@ class Writer:
             head = self._wav_header(None)
         elif sound != self._sound:
             raise OutputError(f"{self.name}: sound changes from {self._sound} to {sound}")
-        data = samples.tobytes()
+        data: bytes = samples.tobytes()
         self._length += len(data)
         return head + data
 

@@ -4,7 +4,6 @@ Main function: `run`.
 """
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,7 @@ import click
 from remotemedia.cli.common import (
     MANIFEST,
     OVERRIDES,
-    beside_manifest,
     echo_json,
-    plan_of,
     show_warnings,
 )
 from remotemedia.cli.complete import complete_input
@@ -111,29 +108,29 @@ def run(
     at the end say what was done. Ctrl-C ends the run cleanly.
     """
     json_logs = start_logs(quiet)
-    plan = plan_of(manifest, overrides)
     from remotemedia.cli import drive, live, report
     from remotemedia.cli.outputs import as_json, as_line
-    from remotemedia.session import Session
 
-    details = plan["details"]
-    feeds = feeds_of(details, inputs, input_format, rate, channels)
-    if not json_output:
-        show_warnings(plan["warnings"])
     collected: dict[str, list[Any]] = {}
-    to_stdout = False
     with ExitStack() as stack:
-        writers = _writers(details, outputs, output_format, stack)
+        display = live.Steps(quiet or json_logs)
+        session = stack.enter_context(
+            drive.opened(manifest, overrides, lambda step: display.progress(step))
+        )
+        plan, warnings = session.plan_dict(), session.report()["warnings"]
+        feeds = feeds_of(plan, inputs, input_format, rate, channels)
+        writers = _writers(plan, outputs, output_format, stack)
         to_stdout = any(writer.name == "stdout" for writer in writers.values())
         if to_stdout and json_output:
             raise click.UsageError("--json and --output - both want stdout")
-        if details["inputs"] and not inputs and not json_output:
-            names = ", ".join(details["nodes"][node]["id"] for node in details["inputs"])
-            click.echo(f"warning: nothing is given to {names}; --input does", err=True)
-        redraw = os.isatty(2) and not (to_stdout and os.isatty(1))
-        display = stack.enter_context(
-            live.Watch(details, redraw) if watch else live.Steps(quiet or json_logs)
-        )
+        if not json_output:
+            show_warnings(warnings)
+            if plan["inputs"] and not inputs:
+                names = ", ".join(plan["nodes"][node]["id"] for node in plan["inputs"])
+                click.echo(f"warning: nothing is given to {names}; --input does", err=True)
+        if watch:
+            display = live.Watch(plan, redraw=os.isatty(2) and not (to_stdout and os.isatty(1)))
+        stack.enter_context(display)
 
         def on_output(output: "Output") -> None:
             if (writer := writers.get(output.node)) is not None:
@@ -145,15 +142,9 @@ def run(
             else:
                 display.item(f"{output.node}: {as_line(output.item)}", to_stdout)
 
-        session = beside_manifest(
-            lambda: Session(manifest, params=list(overrides), on_progress=display.progress)
-        )
-        on_tick: Callable[[dict[str, Any]], None] | None = None
-        if display.wants_figures:
-            on_tick = display.figures
-        stats = drive.drive(session, feeds, on_output, on_tick)
+        stats = drive.drive(session, feeds, on_output, display.figures if watch else None)
         display.figures(stats)
-    found = session.report()
+        found = session.report()
     nodes = report.with_restarts(found, stats)
     if json_output:
         echo_json({"outputs": collected} | found | {"nodes": nodes})

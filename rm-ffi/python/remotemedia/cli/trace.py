@@ -3,21 +3,13 @@
 Main function: `trace`. What the file holds is `remotemedia._trace`'s to say.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from remotemedia.cli.common import (
-    MANIFEST,
-    OVERRIDES,
-    beside_manifest,
-    console_of,
-    plan_of,
-    show_warnings,
-)
+from remotemedia.cli.common import MANIFEST, OVERRIDES, console_of, show_warnings
 from remotemedia.cli.logs import log_options, start_logs
 from remotemedia.cli.run import CHANNELS, INPUT, INPUT_FORMAT, RATE, feeds_of
 
@@ -58,22 +50,18 @@ def trace(
     and sent. Recording takes some microseconds an item.
     """
     start_logs()
-    found = plan_of(manifest, overrides)
-    show_warnings(found["warnings"])
-    feeds = feeds_of(found["details"], inputs, input_format, rate, channels)
     from remotemedia._trace import summarize
     from remotemedia.cli import drive, live
-    from remotemedia.session import Session
 
     def ignore(output: "Output") -> None:
         pass
 
-    with live.Steps(quiet=not os.isatty(2)) as display:
-        session = beside_manifest(
-            lambda: Session(
-                manifest, params=list(overrides), on_progress=display.progress, timeline=True
-            )
-        )
+    with (
+        live.Steps(quiet=not os.isatty(2)) as display,
+        drive.opened(manifest, overrides, display.progress, timeline=True) as session,
+    ):
+        show_warnings(session.report()["warnings"])
+        feeds = feeds_of(session.plan_dict(), inputs, input_format, rate, channels)
         try:
             drive.drive(session, feeds, ignore)
         finally:
@@ -87,11 +75,11 @@ def trace(
 
 
 def _write(report: dict[str, Any], path: Path) -> None:
-    from remotemedia._trace import chrome_trace
+    from remotemedia._trace import write_chrome_trace
 
     try:
         with path.open("w", encoding="utf-8") as file:
-            json.dump(chrome_trace(report), file, separators=(",", ":"))
+            write_chrome_trace(report, file)
     except OSError as error:
         name = click.format_filename(path)
         raise click.ClickException(f"cannot write {name}: {error.strerror}") from None

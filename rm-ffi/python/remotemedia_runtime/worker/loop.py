@@ -1,17 +1,23 @@
-"""Runs what nodes give that is asynchronous, on one event loop of this process.
+"""Runs what nodes give that is asynchronous, on one event loop of this thread.
 
 Main function: `settle`. The loop runs only while one of its callers waits, on the caller's thread.
 It does not know items.
 """
 
 import asyncio
+import threading
 from asyncio import AbstractEventLoop, Task
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any
 
-_loop: "AbstractEventLoop | None" = None
+
+class _Own(threading.local):
+    loop: "AbstractEventLoop | None" = None
+
+
+_own = _Own()
 
 
 def settle(result: Any) -> Any:
@@ -25,8 +31,7 @@ def settle(result: Any) -> Any:
 
 def close() -> None:
     """Cancel what still runs, and end the loop, if there is one."""
-    global _loop
-    loop, _loop = _loop, None
+    loop, _own.loop = _own.loop, None
     if loop is None:
         return
     try:
@@ -39,11 +44,29 @@ def close() -> None:
         loop.close()
 
 
+@contextmanager
+def apart() -> "Generator[None, None, None]":
+    """Have a new loop for a while, also within a loop of the caller, as in a notebook."""
+    before, _own.loop = _own.loop, None
+    running = None
+    with suppress(RuntimeError):
+        running = asyncio.get_running_loop()
+    # What asyncio offers to those who make loops.
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        try:
+            close()
+        finally:
+            asyncio._set_running_loop(running)
+            _own.loop = before
+
+
 def _own_loop() -> AbstractEventLoop:
-    global _loop
-    if _loop is None:
-        _loop = asyncio.new_event_loop()
-    return _loop
+    if _own.loop is None:
+        _own.loop = asyncio.new_event_loop()
+    return _own.loop
 
 
 def _run(coroutine: "Coroutine[Any, Any, Any]") -> Any:
