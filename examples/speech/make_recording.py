@@ -37,7 +37,7 @@ SCRIPT = [
 ]
 
 
-def speak(text, voice):
+def speak(text: str, voice: str) -> list[float]:
     """The samples of `text` at 16 kHz, -1 to 1, without the silence around them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "speech.wav")
@@ -58,12 +58,12 @@ def speak(text, voice):
     return [sample * PEAK / loudest for sample in samples[loud[0] : loud[-1] + 1]]
 
 
-def upsample(samples):
+def upsample(samples: list[float]) -> list[float]:
     """Three samples for each one: a sinc low-pass under a Hann window, 24 samples to each side."""
     reach = 24
-    phases = []
+    phases: list[list[float]] = []
     for phase in range(FACTOR):
-        taps = []
+        taps: list[float] = []
         for offset in range(-reach + 1, reach + 1):
             x = offset - phase / FACTOR
             # 0.94 puts the edge at 7.5 kHz, so that nothing folds back from above 8 kHz.
@@ -78,15 +78,16 @@ def upsample(samples):
     ]
 
 
-def silence(seconds):
+def silence(seconds: float) -> list[float]:
     return [0.0] * int(seconds * RATE)
 
 
-def burst(kind, chance):
+def burst(kind: str, chance: random.Random) -> list[float]:
     """Noise that swells and fades within 30 ms at either end."""
     count = int(BURST_SECONDS * RATE)
     ramp = int(0.03 * RATE)
-    noise, low = [], 0.0
+    noise: list[float] = []
+    low = 0.0
     for n in range(count):
         white = chance.uniform(-1, 1)
         low += 0.02 * (white - low)
@@ -95,7 +96,7 @@ def burst(kind, chance):
     return noise
 
 
-def main():
+def main() -> None:
     here = Path(__file__).parent
     chance = random.Random(SEED)
     sound = silence(PAUSE_SECONDS / 2)

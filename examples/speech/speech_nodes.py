@@ -6,10 +6,13 @@ interpreter lock while they work.
 """
 
 import ctypes
+from typing import Any
 
-import espeakng_loader
+# Neither of them says anything of its types.
+import espeakng_loader  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
-from pocketsphinx import Decoder
+import pocketsphinx  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
 
 from remotemedia import Audio, Node
 
@@ -26,16 +29,17 @@ class Recognizer(Node):
 
     SAMPLE_RATE = 16_000
 
-    def initialize(self):
+    def initialize(self) -> None:
         grammar = self.context.base_dir / self.params["grammar"]
         if not grammar.is_file():
             raise FileNotFoundError(f"there is no grammar {grammar}")
         self.progress(0.1, "loading the acoustic model")
-        self.decoder = Decoder(
+        decoder_of: Any = pocketsphinx
+        self.decoder = decoder_of.Decoder(
             samprate=self.SAMPLE_RATE, jsgf=str(grammar), lm=None, loglevel="FATAL"
         )
 
-    def process(self, item):
+    def process(self, item: object) -> str | None:
         if not isinstance(item, Audio):
             raise TypeError(f"expected audio, got {item!r}")
         if item.sample_rate != self.SAMPLE_RATE:
@@ -72,9 +76,9 @@ class Synthesizer(Node):
         ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
     )
 
-    espeak = None
+    espeak: Any = None
 
-    def initialize(self):
+    def initialize(self) -> None:
         voice, rate = self.params.get("voice", "en-us"), self.params.get("rate", 175)
         if not isinstance(rate, int) or not 80 <= rate <= 450:
             raise ValueError(f"rate is {rate!r}, expected from 80 to 450 words a minute")
@@ -100,18 +104,18 @@ class Synthesizer(Node):
         if self.espeak.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"eSpeak NG has no voice {voice!r}")
         self.espeak.espeak_SetParameter(self.PARAMETER_RATE, rate, 0)
-        self.chunks = []
+        self.chunks: list[NDArray[np.int16]] = []
         # eSpeak keeps only the address, so the object has to live as long as the node.
         self.callback = self.CALLBACK(self.collect)
         self.espeak.espeak_SetSynthCallback(self.callback)
 
-    def collect(self, samples, count, events):
+    def collect(self, samples: Any, count: int, events: object) -> int:
         """Called by eSpeak with the next samples, which it will overwrite."""
         if samples and count > 0:
-            self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            self.chunks.append(np.array(np.ctypeslib.as_array(samples, (count,)), np.int16))
         return 0  # go on
 
-    def process(self, item):
+    def process(self, item: object) -> Audio | None:
         if not isinstance(item, str):
             raise TypeError(f"expected text, got {item!r}")
         text = item.encode()
@@ -123,6 +127,6 @@ class Synthesizer(Node):
             return None
         return Audio(np.concatenate(chunks).astype(np.float32) / 32768, self.sample_rate)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         if self.espeak is not None:
             self.espeak.espeak_Terminate()

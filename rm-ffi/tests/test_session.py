@@ -170,6 +170,22 @@ def test_an_item_without_room_is_not_sent(tmp_path):
         assert [output.item for output in session] == sent
 
 
+def test_what_is_there_is_given_without_waiting(source):
+    with Session(source) as session:
+        assert list(session.available()) == []
+        for number in range(3):
+            session.send(number)
+        items = []
+        deadline = time.monotonic() + WATCHDOG
+        while len(items) < 3:
+            assert time.monotonic() < deadline
+            items += [output.item for output in session.available()]
+        assert items == [0, 1, 2]
+        session.finish()
+        assert list(session) == []
+        assert list(session.available()) == []
+
+
 def test_nothing_within_the_time_is_a_timeout_and_loses_nothing(source):
     with Session(source) as session:
         for timeout in (0, 0.01):

@@ -15,12 +15,14 @@ use crate::cmd::{Cmd, root};
 use crate::leftovers::Snapshot;
 use crate::package;
 use crate::python::{Requirements, Venv};
-use crate::{fuzz, tidy};
+use crate::{fuzz, tidy, wheel};
 
 /// The command with which the README runs the tests.
 pub const TEST: &str = "cargo xtask test";
 /// The command with which the README runs the demo.
 pub const DEMO: &str = "cargo xtask demo";
+/// The command that builds the documentation.
+const DOCS: &str = "cargo xtask docs";
 /// The verb itself.
 pub const CI: &str = "cargo xtask ci";
 
@@ -61,13 +63,24 @@ pub fn run() -> Result<()> {
     sections.run("aarch64", package::check_aarch64);
     sections.run("packages", package::pack);
     sections.run("python style", python_style);
-    sections.run(TEST, || Cmd::from_line(TEST).run());
+    // What follows is done with the wheel as it would be released, which need not be built twice.
+    let mut wheel = None;
+    sections.run("released wheel", || {
+        wheel = Some(wheel::release()?);
+        Ok(())
+    });
+    let with_wheel = |line| match &wheel {
+        Some(wheel) => Cmd::from_line(line).env(wheel::VARIABLE, wheel),
+        None => Cmd::from_line(line),
+    };
+    sections.run(TEST, || with_wheel(TEST).run());
     sections.run("short fuzzing", || fuzz::for_seconds(10));
-    sections.run("python stubs", python_stubs);
-    sections.run(DEMO, || Cmd::from_line(DEMO).run());
-    sections.run("demo's text", demo_text);
+    sections.run("python types", python_types);
+    sections.run(DOCS, || with_wheel(DOCS).run());
+    sections.run(DEMO, || with_wheel(DEMO).run());
+    sections.run("demo's text", || demo_text(with_wheel(DEMO)));
     sections.run("README's programs", readme_programs);
-    sections.run("human recordings", human_recordings);
+    sections.run("human recordings", || human_recordings(with_wheel(DEMO)));
     sections.run("nothing left behind", || nothing_left(&before));
     sections.finish()
 }
@@ -147,15 +160,21 @@ fn python_style() -> Result<()> {
     checked
 }
 
-/// Compares the stubs in the installed wheel with the module that they describe.
-fn python_stubs() -> Result<()> {
+/// Compares the stubs in the installed wheel with the module that they describe, and checks the types
+/// of the packages and the examples as strictly as it can be done; `pyrightconfig.json` says where less
+/// strictly.
+fn python_types() -> Result<()> {
     let venv = Venv::ensure()?;
     venv.require(&[Requirements::Dev])?;
-    Cmd::new(venv.bin("python")).args(["-m", "mypy.stubtest", "remotemedia_runtime._native"]).run()
+    let python = venv.bin("python");
+    let stubs =
+        Cmd::new(&python).args(["-m", "mypy.stubtest", "remotemedia_runtime._native"]).run();
+    Cmd::new(venv.bin("pyright")).arg("--pythonpath").arg(python).run()?;
+    stubs
 }
 
-fn demo_text() -> Result<()> {
-    compare_text(&commands()?, &report(&[])?)
+fn demo_text(demo: Cmd) -> Result<()> {
+    compare_text(&commands()?, &report(demo, &[])?)
 }
 
 /// Runs the two programs of the README, and checks that they are the ones printed there.
@@ -192,7 +211,7 @@ fn commands() -> Result<Vec<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-fn human_recordings() -> Result<()> {
+fn human_recordings(demo: Cmd) -> Result<()> {
     let dir = Path::new(RECORDINGS);
     install_recordings(dir)?;
     let paths: Vec<PathBuf> = RECORDING_NAMES.iter().map(|name| dir.join(name)).collect();
@@ -202,7 +221,7 @@ fn human_recordings() -> Result<()> {
         .filter(|name| **name != NOISE)
         .map(|name| spoken_text(name))
         .collect();
-    compare_text(&spoken, &report(&["--set", &set])?)
+    compare_text(&spoken, &report(demo, &["--set", &set])?)
 }
 
 /// What is said in the recording of that name.
@@ -240,8 +259,8 @@ fn install_recordings(dir: &Path) -> Result<()> {
 }
 
 /// Runs the demo with `--json` and gives its report.
-fn report(extra: &[&str]) -> Result<Value> {
-    let mut demo = Cmd::from_line(DEMO).arg("--json");
+fn report(demo: Cmd, extra: &[&str]) -> Result<Value> {
+    let mut demo = demo.arg("--json");
     if !extra.is_empty() {
         demo = demo.arg("--").args(extra);
     }

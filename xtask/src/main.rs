@@ -1,5 +1,5 @@
-//! Developer verbs: `cargo xtask demo`, `test`, `bench`, `ci`, `tidy`, `wheel`, `fuzz`, `miri`,
-//! `chaos`.
+//! Developer verbs: `cargo xtask demo`, `test`, `bench`, `ci`, `tidy`, `docs`, `wheel`,
+//! `fuzz`, `miri`, `chaos`.
 //!
 //! Main type: [`Verb`]; each verb has a file of its name. What they share is [`cmd`] (external
 //! commands, echoed) and [`python`] (the virtual environment). Nothing here is part of the
@@ -12,6 +12,7 @@ mod chaos;
 mod ci;
 mod cmd;
 mod demo;
+mod docs;
 mod fuzz;
 mod leftovers;
 mod miri;
@@ -45,8 +46,10 @@ enum Verb {
     Ci,
     /// Check the rules that no compiler checks.
     Tidy,
-    /// Build the wheel and install it into `.venv`.
-    Wheel,
+    /// Build the documentation for users, a site.
+    Docs,
+    /// Build the wheel and install it into `.venv`, or build the one that would be released.
+    Wheel(wheel::Args),
     /// Feed the decoders with made-up bytes, to find some that they fail on.
     Fuzz(fuzz::Args),
     /// Run what tests it can under Miri, to find undefined behaviour.
@@ -62,7 +65,8 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Ci => ci::run(),
         Verb::Tidy => tidy::run(),
-        Verb::Wheel => wheel::run(),
+        Verb::Docs => docs::run(),
+        Verb::Wheel(args) => wheel::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Miri => miri::run(),
         Verb::Chaos(args) => chaos::run(&args),

@@ -40,6 +40,10 @@ for name in sys.argv[1:]:
 pub enum Requirements {
     /// What builds the wheel.
     Build,
+    /// What builds and checks the wheel that would be released.
+    Release,
+    /// What builds the documentation.
+    Docs,
     /// What the demo's nodes import.
     Demo,
     /// What tests and checks.
@@ -50,6 +54,8 @@ impl Requirements {
     fn file_name(self) -> &'static str {
         match self {
             Self::Build => "build.txt",
+            Self::Release => "release.txt",
+            Self::Docs => "docs.txt",
             Self::Demo => "demo.txt",
             Self::Dev => "dev.txt",
         }

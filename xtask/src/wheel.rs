@@ -1,7 +1,12 @@
-//! `cargo xtask wheel`: builds the wheel and installs it into `.venv`, as a user would.
+//! `cargo xtask wheel`: builds the wheel and installs it into `.venv`, as a user would; with
+//! `--release`, builds and checks the one that would be released.
 //!
 //! A wheel and no development install: what the tests import is what gets shipped. Building is
 //! cargo's business and incremental; installing happens only when the wheel's content has changed.
+
+mod licences;
+mod release;
+mod smoke;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,9 +23,41 @@ const STAMP: &str = "wheel";
 /// The time that the wheel says it was made at, 1980-01-01, so that equal content gives equal files.
 const EPOCH: &str = "315532800";
 
+/// Names a wheel to install instead of building one.
+pub const VARIABLE: &str = "REMOTEMEDIA_TEST_WHEEL";
+
+/// Which wheel.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Build the wheel that would be released, for all of Linux, and check it; install nothing.
+    #[arg(long)]
+    release: bool,
+    /// Also try it in a fresh environment of every Python on this machine.
+    #[arg(long, requires = "release")]
+    smoke: bool,
+}
+
 /// Runs the verb.
-pub fn run() -> Result<()> {
-    ensure(&Venv::ensure()?)
+pub fn run(args: &Args) -> Result<()> {
+    if !args.release {
+        return ensure(&Venv::ensure()?);
+    }
+    let wheel = release::build()?;
+    if args.smoke {
+        smoke::run(&wheel)?;
+    }
+    println!("{}", wheel.display());
+    Ok(())
+}
+
+/// Builds the wheel that would be released, checks it, and tries it in every Python.
+///
+/// # Errors
+/// It cannot be built, a check fails, or it does not work in a Python.
+pub fn release() -> Result<PathBuf> {
+    let wheel = release::build()?;
+    smoke::run(&wheel)?;
+    Ok(wheel)
 }
 
 /// Builds the wheel and installs it with what it needs, unless it is installed already.
@@ -28,8 +65,10 @@ pub fn run() -> Result<()> {
 /// # Errors
 /// maturin or pip failed; where no C compiler is found, the message says how to install one.
 pub fn ensure(venv: &Venv) -> Result<()> {
-    venv.require(&[Requirements::Build])?;
-    let wheel = build(venv)?;
+    let wheel = match std::env::var_os(VARIABLE) {
+        Some(wheel) => PathBuf::from(wheel),
+        None => build(venv)?,
+    };
     let hash = content_hash(&wheel)?;
     if venv.stamp(STAMP).as_deref() == Some(&*hash) {
         return Ok(());
@@ -42,10 +81,10 @@ pub fn ensure(venv: &Venv) -> Result<()> {
 }
 
 fn build(venv: &Venv) -> Result<PathBuf> {
+    venv.require(&[Requirements::Build])?;
+    licences::write()?;
     let out = target_dir()?.join("wheels");
-    for old in wheels_in(&out)? {
-        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
-    }
+    remove_wheels(&out)?;
     // The wheel runs on this machine only; checking it for others is for a release.
     let built = Cmd::new(venv.bin("maturin"))
         .args(["build", "--release", "--strip", "--compatibility", "linux"])
@@ -65,9 +104,20 @@ fn build(venv: &Venv) -> Result<PathBuf> {
             ),
         }
     }
-    match <[PathBuf; 1]>::try_from(wheels_in(&out)?) {
+    one_wheel(&out)
+}
+
+fn remove_wheels(dir: &Path) -> Result<()> {
+    for old in wheels_in(dir)? {
+        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    }
+    Ok(())
+}
+
+fn one_wheel(dir: &Path) -> Result<PathBuf> {
+    match <[PathBuf; 1]>::try_from(wheels_in(dir)?) {
         Ok([wheel]) => Ok(wheel),
-        Err(found) => bail!("expected one wheel in {}, found {found:?}", out.display()),
+        Err(found) => bail!("expected one wheel in {}, found {found:?}", dir.display()),
     }
 }
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from remotemedia_runtime import _native
-from remotemedia_runtime.errors import ChannelFullError
+from remotemedia_runtime.errors import ChannelFullError, RemoteMediaError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -284,7 +284,8 @@ class Session(_Base):
         try:
             self._native.send(item, to).wait(timeout)
         except TimeoutError:
-            raise ChannelFullError(_no_room(timeout)) from None
+            message = f"no room for the item within {timeout} s; it was not sent"
+            raise ChannelFullError(message) from None
 
     def receive(self, timeout: "float | None" = None) -> "Output | None":
         """Wait for the next item that leaves the pipeline.
@@ -311,6 +312,31 @@ class Session(_Base):
     def __iter__(self) -> "Iterator[Output]":
         while (output := self.receive()) is not None:
             yield output
+
+    def available(self) -> "Iterator[Output]":
+        """Give the items that are there, without waiting for more.
+
+        Yields
+        ------
+        Output
+            An item.
+
+        Raises
+        ------
+        RemoteMediaError
+            As `receive`.
+        """
+        while (output := self._next_or_none()) is not None:
+            yield output
+
+    def _next_or_none(self) -> "Output | None":
+        try:
+            return self.receive(0)
+        except TimeoutError as error:
+            # The failure of a session may be one too.
+            if isinstance(error, RemoteMediaError):
+                raise
+            return None
 
     def flush(self) -> None:
         """Drop everything that is queued: nothing comes out any more of what was sent before."""
@@ -454,10 +480,6 @@ class AsyncSession(_Base):
 
 def _output(received: "tuple[str, Any] | None") -> "Output | None":
     return None if received is None else Output(*received)
-
-
-def _no_room(timeout: "float | None") -> str:
-    return f"no room for the item within {timeout} s; it was not sent"
 
 
 async def _done(task: "_native._Task") -> Any:

@@ -3,18 +3,28 @@
 The functions take a manifest as JSON text. Nodes are written with `remotemedia.Node`.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from remotemedia_runtime._native import (
-    Audio,
-    VideoFrame,
-    __version__,
-    execute_pipeline,
-    execute_pipeline_with_input,
-    get_available_nodes,
-    get_node_metadata,
-    validate_manifest,
-)
+try:
+    from remotemedia_runtime._native import (
+        Audio,
+        VideoFrame,
+        __version__,
+        execute_pipeline,
+        execute_pipeline_with_input,
+        get_available_nodes,
+        get_node_metadata,
+        validate_manifest,
+    )
+except ImportError:
+    # Such a Python looks for native modules of other names, and would say that there is none.
+    if "t" in sys.abiflags:
+        raise ImportError(
+            "remotemedia_runtime does not support free-threaded Python; use a Python that has the "
+            "global interpreter lock"
+        ) from None
+    raise
 from remotemedia_runtime.errors import (
     CallbackError,
     CallbackNotFound,

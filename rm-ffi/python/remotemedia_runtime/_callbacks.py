@@ -10,15 +10,15 @@ import importlib.util
 import sys
 import weakref
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, MutableSequence
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import EllipsisType, ModuleType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import remotemedia_runtime
 from remotemedia_runtime import _tracing
-from remotemedia_runtime._native import _Call, _CallContext, _Inputs, _Mailbox
+from remotemedia_runtime._native import _Call, _CallContext, _Inputs, _Mailbox, _Task
 from remotemedia_runtime.errors import CallbackError, CallbackNotFound
 
 __all__ = ["Call", "Callback", "Module", "current_context", "install"]
@@ -183,7 +183,7 @@ class Module(ModuleType):
     def __init__(self, name: str, paths: "list[str]", stubs: "Path | None") -> None:
         super().__init__(name, "Callbacks of the parent process, and their types.")
         # So that modules in it can be imported.
-        self.__path__: list[str] = []
+        self.__path__: MutableSequence[str] = []
         self._paths = paths
         self._stubs = stubs
 
@@ -279,15 +279,17 @@ def _ring(mailbox: _Mailbox, take: "Callable[[Any], None]") -> None:
     for letter in mailbox.take():
         if not isinstance(letter, Future):
             take(letter)
-        elif not letter.done():
-            letter.set_result(None)
+            continue
+        waiter = cast("Future[None]", letter)
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _misplaced(letter: object) -> None:
     raise AssertionError(f"{letter!r} is for another mailbox")
 
 
-async def receive(source: "_Call | _Inputs") -> "Any | EllipsisType":
+async def receive(source: "_Call | _Inputs | _Task") -> "Any | EllipsisType":
     """Wait for the next item of a call, or of inputs, in a task; `...` is the end."""
     loop = asyncio.get_running_loop()
     mailbox = mailbox_of(loop)

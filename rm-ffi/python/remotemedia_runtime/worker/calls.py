@@ -20,7 +20,7 @@ from asyncio import Future, Task
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import GeneratorType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from remotemedia_runtime import _tracing
 from remotemedia_runtime._callbacks import current_context, receive, watch
@@ -90,8 +90,9 @@ def _not_imported(module: str, error: BaseException) -> NotServed:
 
 
 def _nearest(function: str, module: Any) -> str:
+    names = cast("dict[str, Any]", vars(module))
     callables = [
-        name for name, value in vars(module).items() if callable(value) and not name.startswith("_")
+        name for name, value in names.items() if callable(value) and not name.startswith("_")
     ]
     near = difflib.get_close_matches(function, callables, n=3)
     if near:

@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop, Task
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import aclosing, contextmanager, suppress
 from types import AsyncGeneratorType, CoroutineType
-from typing import Any
+from typing import Any, cast
 
 
 class _Own(threading.local):
@@ -23,9 +23,9 @@ _own = _Own()
 def settle(result: Any) -> Any:
     """Give what a method gave, awaited; an asynchronous generator becomes a plain one."""
     if isinstance(result, CoroutineType):
-        result = _run(result)
+        result = _run(cast("CoroutineType[Any, Any, Any]", result))
     if isinstance(result, AsyncGeneratorType):
-        return _items(result)
+        return _items(cast("AsyncGeneratorType[Any, Any]", result))
     return result
 
 
