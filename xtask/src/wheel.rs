@@ -23,8 +23,9 @@ const STAMP: &str = "wheel";
 /// The time that the wheel says it was made at, 1980-01-01, so that equal content gives equal files.
 const EPOCH: &str = "315532800";
 
-/// Names a wheel to install instead of building one.
-pub const VARIABLE: &str = "REMOTEMEDIA_TEST_WHEEL";
+/// Names a wheel to install instead of building one. Not one of the product's own variables, which it
+/// would refuse to know.
+pub const VARIABLE: &str = "XTASK_WHEEL";
 
 /// Which wheel.
 #[derive(Debug, clap::Args)]
