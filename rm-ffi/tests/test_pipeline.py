@@ -252,7 +252,6 @@ def test_what_is_no_manifest_makes_no_pipeline(read, message):
 
 
 def test_a_pipeline_makes_sessions_of_itself():
-    pytest.importorskip("remotemedia.session")
     p = Pipeline()
     p.add_node(PassThroughNode())
     with p.session() as session:
