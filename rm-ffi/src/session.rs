@@ -3,6 +3,7 @@
 //! Main type: [`PySession`], which `remotemedia.Session` and `remotemedia.AsyncSession` are made of.
 //! Whatever may take a while gives a [`PyTask`].
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -20,7 +21,7 @@ use crate::errors::Error;
 use crate::host::{Host, files_of, host, input_item, plan, read_manifest};
 use crate::json;
 use crate::place::Place;
-use crate::registry::Purpose;
+use crate::registry::{self, Purpose};
 use crate::run::tell_of_debugger;
 use crate::task::PyTask;
 use crate::timeline::timeline_to_python;
@@ -168,17 +169,19 @@ impl PySession {
 impl PySession {
     /// Plans, and makes what this process needs. `manifest` is a text, or the path of a file.
     #[new]
-    #[pyo3(signature = (manifest, overrides=vec![], session_id=None, timeline=false))]
+    #[pyo3(signature = (manifest, overrides=vec![], session_id=None, timeline=false, base_dir=None))]
     fn new(
         py: Python<'_>,
         manifest: &Bound<'_, PyAny>,
         overrides: Vec<String>,
         session_id: Option<String>,
         timeline: bool,
+        base_dir: Option<PathBuf>,
     ) -> PyResult<Self> {
         let began = Instant::now();
         let host = host(py)?;
         let manifest = read_manifest(manifest, &overrides)?;
+        let manifest = registry::with_base_dir(manifest, base_dir.as_deref())?;
         let mut plan = plan(py, manifest, Purpose::Run)?;
         plan.timeline |= timeline;
         let made = py.detach(|| {

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from conftest import NODES, WATCHDOG, children_of, manifest, shared_memory_of
 
-from remotemedia import AsyncSession, Output, Session
+from remotemedia import AsyncSession, Output, Pipeline, Session
 from remotemedia_runtime.errors import (
     ChannelFullError,
     CycleError,
     GraphError,
+    ManifestError,
     MarshalingError,
     NodeNotFound,
     ParameterError,
@@ -62,16 +63,32 @@ def test_an_item_comes_back_while_the_session_goes_on(source):
 
 
 def test_a_session_is_made_of_a_dict_a_text_a_file_or_a_pipeline(tmp_path):
-    class Pipeline:
-        def serialize(self):
-            return NATIVE
-
     path = tmp_path / "pipeline.json"
     path.write_text(NATIVE)
-    for source in (json.loads(NATIVE), NATIVE, path, Pipeline()):
+    sources = (json.loads(NATIVE), NATIVE, path, str(path), Pipeline.from_file(path))
+    for source in sources:
         with Session(source) as session:
             session.send("x", to="same")
             assert session.receive() == ("same", "x")
+
+
+def test_what_is_no_pipeline_is_refused_with_what_would_be_one():
+    with pytest.raises(TypeError, match="cannot be made of a int; it takes a Pipeline"):
+        Session(3)
+    with pytest.raises(ValueError, match=r"missing\.json"):
+        Session("missing.json")
+    with pytest.raises(ManifestError, match="set is not JSON"):
+        Session({"version": "v1", "nodes": [{1, 2}]})
+
+
+def test_paths_in_a_pipeline_start_from_its_folder(tmp_path):
+    (tmp_path / "beside.py").write_text((NODES / "session_nodes.py").read_text())
+    path = tmp_path / "pipeline.json"
+    path.write_text(manifest(("echo", "beside:Echo")))
+    for source in (path, Pipeline.from_file(path)):
+        with Session(source) as session:
+            session.send("x")
+            assert session.receive().item == "x"
 
 
 def test_what_cannot_run_is_told_before_anything_starts():

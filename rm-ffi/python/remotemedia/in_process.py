@@ -40,7 +40,7 @@ def run_in_process(
     Parameters
     ----------
     pipeline : Pipeline or mapping or str or os.PathLike
-        The pipeline; a manifest as a dict, as JSON text, or the path object of its file.
+        The pipeline; a manifest as a dict or as JSON text, or the path of its file.
     data : object, optional
         One item, which every node without predecessors gets; None for a pipeline that has sources
         of its own.
@@ -55,9 +55,9 @@ def run_in_process(
     RemoteMediaError
         As `Pipeline.run`; a `PythonError` for what a Python node raises.
     """
-    if isinstance(pipeline, str):
+    if isinstance(pipeline, str) and pipeline.lstrip().startswith("{"):
         pipeline = Pipeline.from_json(pipeline)
-    elif isinstance(pipeline, os.PathLike):
+    elif isinstance(pipeline, str | os.PathLike):
         pipeline = Pipeline.from_file(pipeline)
     elif not isinstance(pipeline, Pipeline):
         pipeline = Pipeline.from_dict(pipeline)

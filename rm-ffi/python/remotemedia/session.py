@@ -10,11 +10,12 @@ import os
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from remotemedia_runtime import _native
-from remotemedia_runtime.errors import ChannelFullError, RemoteMediaError
+from remotemedia_runtime.errors import ChannelFullError, ManifestError, RemoteMediaError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -64,6 +65,9 @@ class Progress(NamedTuple):
 class Serializable(Protocol):
     """What has the text of a manifest, as a `Pipeline` has."""
 
+    @property
+    def base_dir(self) -> "Path | None": ...
+
     def serialize(self) -> str: ...
 
 
@@ -71,13 +75,26 @@ Source = Serializable | Mapping[str, Any] | str | os.PathLike[str]
 """What a session can be made of: a pipeline, a manifest as a dict or as JSON, or a file's path."""
 
 
-def manifest_of(source: Source) -> "str | os.PathLike[str]":
-    """Give what the runtime reads: a text, or the path of a file."""
-    if isinstance(source, str | os.PathLike):
-        return source
+def manifest_of(source: Source) -> "tuple[str | os.PathLike[str], Path | None]":
+    """Give what the runtime reads, a text or the path of a file, and where paths in it start.
+
+    A text that does not begin as JSON does is a path.
+    """
+    if isinstance(source, str):
+        return (source if source.lstrip().startswith("{") else Path(source)), None
+    if isinstance(source, os.PathLike):
+        return source, None
     if isinstance(source, Mapping):
-        return json.dumps(source)
-    return source.serialize()
+        try:
+            return json.dumps(dict(source)), None
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"invalid manifest: {error}") from None
+    if not hasattr(source, "serialize"):
+        expected = "a Pipeline, a manifest as a dict or as JSON text, or the path of its file"
+        raise TypeError(
+            f"a session cannot be made of a {type(source).__name__}; it takes {expected}"
+        )
+    return source.serialize(), source.base_dir
 
 
 _open: "weakref.WeakSet[_Base]" = weakref.WeakSet()
@@ -112,8 +129,8 @@ class _Base:
         on_progress: "Callable[[Progress], object] | None" = None,
         timeline: bool = False,
     ) -> None:
-        manifest = manifest_of(pipeline)
-        self._native = _native._Session(manifest, list(params), session_id, timeline)
+        manifest, base_dir = manifest_of(pipeline)
+        self._native = _native._Session(manifest, list(params), session_id, timeline, base_dir)
         self._on_progress = on_progress
         self._is_open = True
         _open.add(self)
@@ -190,7 +207,8 @@ class Session(_Base):
     Parameters
     ----------
     pipeline : Pipeline, dict, str or os.PathLike
-        What to run: a pipeline, a manifest as a dict or as JSON text, or the path of its file.
+        What to run: a pipeline, a manifest as a dict or as JSON text, or the path of its file, from
+        whose folder relative paths in it start.
     session_id : str, optional
         A name; by default one that nobody can guess.
     params : sequence of str

@@ -246,6 +246,7 @@ class _Session:
         overrides: list[str] = ...,
         session_id: str | None = None,
         timeline: bool = False,
+        base_dir: str | PathLike[str] | None = None,
     ) -> _Session: ...
     @property
     def id(self) -> str: ...

@@ -1,6 +1,6 @@
 //! The licences of what is linked into the wheel, as a file that goes into its metadata.
 //!
-//! Main function: [`write`]. The texts are those in the packages as cargo has unpacked them. Whether
+//! Main function: [`write()`]. The texts are those in the packages as cargo has unpacked them. Whether
 //! a licence is allowed at all is checked by `cargo xtask tidy`.
 
 use std::collections::{BTreeMap, BTreeSet};
