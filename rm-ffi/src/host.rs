@@ -66,6 +66,12 @@ fn start(py: Python<'_>) -> PyResult<Host> {
     Ok(Host { tokio, runtime, process: std::process::id() })
 }
 
+/// Calls Python from within a future. It may wait for other futures: it is a handler of signals, or a
+/// function of the caller's.
+pub(crate) fn call_python<T>(call: impl for<'py> FnOnce(Python<'py>) -> T) -> T {
+    tokio::task::block_in_place(|| Python::attach(call))
+}
+
 /// A manifest from its text, or from the file that a path object names.
 pub(crate) fn read_manifest(
     manifest: &Bound<'_, PyAny>,

@@ -15,7 +15,7 @@ use rm_session::{CancelToken, InitProgress, Manifest, Plan, RunEvent, RunReport}
 
 use crate::convert::{self, Converted};
 use crate::errors::Error;
-use crate::host::{host, input_item, plan, read_manifest};
+use crate::host::{call_python, host, input_item, plan, read_manifest};
 use crate::json;
 use crate::registry::{self, Purpose};
 use crate::signals::Signals;
@@ -63,7 +63,7 @@ fn run(
                     tokio::select! {
                         biased;
                         result = &mut run => break result.map_err(Error::from),
-                        () = signals.next() => Python::attach(check),
+                        () = signals.next() => call_python(check),
                     }
                 }
             })

@@ -18,7 +18,7 @@ use rm_session::{
 
 use crate::convert::{self, Converted};
 use crate::errors::Error;
-use crate::host::{Host, files_of, host, input_item, plan, read_manifest};
+use crate::host::{Host, call_python, files_of, host, input_item, plan, read_manifest};
 use crate::json;
 use crate::place::Place;
 use crate::registry::{self, Purpose};
@@ -62,7 +62,7 @@ impl Steps {
         if raised.is_some() {
             return;
         }
-        let told = Python::attach(|py| on_step.call1(py, (progress_dict(py, step)?,)).map(drop));
+        let told = call_python(|py| on_step.call1(py, (progress_dict(py, step)?,)).map(drop));
         if let Err(error) = told {
             *raised = Some(error);
             session.cancel();
@@ -332,6 +332,8 @@ impl PySession {
         let ready = self.times.ready.get();
         let init_time_us = ready.map_or(0, |ready| self.micros(Some(ready)));
         let done_us = self.micros(self.times.done.get());
+        // Who is told of the last step may take until after the end.
+        let run_time_us = ready.map_or(0, |_| done_us.saturating_sub(init_time_us));
         let files: Vec<_> =
             files_of(plan).iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let dict = PyDict::new(py);
@@ -343,7 +345,7 @@ impl PySession {
         let copied = self.session.copied_bytes() + self.copied.load(Ordering::Relaxed);
         dict.set_item("copied_bytes", copied)?;
         dict.set_item("init_time_us", init_time_us)?;
-        dict.set_item("run_time_us", if ready.is_some() { done_us - init_time_us } else { 0 })?;
+        dict.set_item("run_time_us", run_time_us)?;
         dict.set_item("total_time_us", self.micros(self.times.closed.get()))?;
         dict.set_item("warnings", json::to_python(py, &warnings)?)?;
         dict.set_item("files", files)?;

@@ -13,7 +13,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 
 use crate::errors::Error;
-use crate::host::Host;
+use crate::host::{Host, call_python};
 use crate::mailbox::{PyMailbox, Waiting};
 use crate::signals::Signals;
 
@@ -54,6 +54,7 @@ impl PyTask {
     }
 
     fn take(&self) -> PyResult<Work> {
+        self.host.check()?;
         self.work().take().ok_or_else(|| {
             PyRuntimeError::new_err("this was waited for before, or another thread waits for it")
         })
@@ -104,6 +105,14 @@ impl PyTask {
         }
     }
 
+    /// Gives it up. What it waits in line for goes to the next one.
+    fn close(&self) {
+        let work = self.work().take();
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Not under the locks: their end may run Python.
+        drop((work, waiting));
+    }
+
     /// What was asked for, after waiting for it on this thread, at most for `timeout` seconds: then it
     /// raises `TimeoutError`, and is given up. Handlers of signals run meanwhile; what they raise gives
     /// it up too.
@@ -147,7 +156,7 @@ impl PyTask {
                         outcome = &mut work => break Waited::Done(outcome),
                         () = &mut late => break Waited::Late,
                         () = signals.next() => {
-                            if let Err(error) = Python::attach(|py| py.check_signals()) {
+                            if let Err(error) = call_python(|py| py.check_signals()) {
                                 break Waited::Raised(error);
                             }
                         }

@@ -550,3 +550,87 @@ def test_limits_of_the_runtime_are_told():
     assert done.stdout == "there are 1 sessions, 1 are allowed\n", done.stderr
     assert issubclass(ResourceLimitError, RuntimeError)
     assert issubclass(GraphError, ValueError)
+
+
+async def given_up(coroutine):
+    """Begins to wait, and gives it up. The exception keeps the frames that have waited."""
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as error:
+        await task
+    return error
+
+
+def test_an_awaited_item_that_was_given_up_takes_none_from_others(source):
+    async def run():
+        async with AsyncSession(source) as session:
+            error = await given_up(session.receive())
+            waits = asyncio.create_task(session.receive())
+            await asyncio.sleep(0)
+            await session.send({"number": 1})
+            output = await asyncio.wait_for(waits, WATCHDOG)
+            assert output.item == {"number": 1}
+            assert error is not None
+
+    asyncio.run(run())
+
+
+def test_who_listens_to_a_session_may_wait_for_it():
+    seen = []
+    session = Session(WORKER, on_progress=lambda step: seen.append(session.stats()["status"]))
+    with session:
+        assert set(seen) <= {"initializing", "ready"}
+        assert seen
+
+
+def test_a_handler_of_signals_may_close_the_session_that_is_waited_for(source):
+    calls = itertools.count()
+    over = threading.Event()
+
+    def close(signum, frame):
+        # The first may come before the wait.
+        if frame.f_code is Session.receive.__code__ and next(calls) == 2:
+            session.close()
+
+    def send(thread):
+        while not over.is_set():
+            signal.pthread_kill(thread, signal.SIGUSR1)
+            over.wait(0.001)
+
+    before = signal.signal(signal.SIGUSR1, close)
+    sender = threading.Thread(target=send, args=[threading.get_ident()])
+    try:
+        with Session(source) as session:
+            sender.start()
+            try:
+                assert session.receive(WATCHDOG) is None
+            finally:
+                over.set()
+                sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert session.status == "stopped"
+
+
+def test_an_end_that_was_not_waited_for_can_be_waited_for_again():
+    async def run():
+        session = await AsyncSession(WORKER).start()
+        await given_up(session.close())
+        await session.close()
+        assert session.status == "stopped"
+
+    asyncio.run(run())
+
+
+def test_a_session_that_ends_while_its_last_step_is_told_has_run_for_no_time():
+    def end(step):
+        if step.status == "ready":
+            thread = threading.Thread(target=lambda: (session.finish(), session.receive()))
+            thread.start()
+            thread.join()
+
+    session = Session(NATIVE, on_progress=end)
+    with session:
+        pass
+    assert session.report()["run_time_us"] == 0

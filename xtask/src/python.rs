@@ -48,6 +48,8 @@ pub enum Requirements {
     Demo,
     /// What tests and checks.
     Dev,
+    /// What the bench of the Python side is compared with.
+    Bench,
 }
 
 impl Requirements {
@@ -58,6 +60,7 @@ impl Requirements {
             Self::Docs => "docs.txt",
             Self::Demo => "demo.txt",
             Self::Dev => "dev.txt",
+            Self::Bench => "bench.txt",
         }
     }
 }

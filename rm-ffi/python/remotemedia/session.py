@@ -187,9 +187,12 @@ class _Base:
 
     def _end(self) -> None:
         if self._is_open:
-            self._is_open = False
-            _open.discard(self)
             self._native.close().wait()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._is_open = False
+        _open.discard(self)
 
     def __del__(self) -> None:
         if getattr(self, "_is_open", False) and not self._native.is_over:
@@ -491,9 +494,8 @@ class AsyncSession(_Base):
     async def close(self) -> None:
         """End everything and wait until nothing is left. Closing twice is fine."""
         if self._is_open:
-            self._is_open = False
-            _open.discard(self)
             await _done(self._native.close())
+            self._forget()
 
 
 def _output(received: "tuple[str, Any] | None") -> "Output | None":
@@ -504,4 +506,9 @@ async def _done(task: "_native._Task") -> Any:
     # asyncio is not loaded for those who do without it.
     from remotemedia_runtime import _callbacks
 
-    return await _callbacks.receive(task)
+    try:
+        return await _callbacks.receive(task)
+    except BaseException:
+        # The exception keeps this frame, and what is not given up keeps its place in line.
+        task.close()
+        raise
