@@ -64,7 +64,7 @@ pub use rm_process::{
     RestartPolicy, Restarts,
 };
 pub use stage::{
-    Call, Destination, Feed, FeedSender, Inlet, Publication, Stage, StageNode, Subscription,
+    Call, Destination, Feed, FeedSender, Inlet, Publication, Room, Stage, StageNode, Subscription,
 };
 pub use sweep::{Swept, sweep};
 pub use timeline::{ItemTimes, Mark, Phase, TimedItems, TimelineSink, Work};

@@ -128,11 +128,15 @@ impl FeedSender {
         to: Option<Destination>,
         data: RuntimeData,
     ) -> Result<(), RuntimeData> {
-        let items = self.items.as_ref().expect("the sender is taken only by drop");
-        let Ok(place) = items.reserve().await else { return Err(data) };
-        place.send((to, data, monotonic_ns()));
-        self.ringer.ring();
+        let Some(room) = self.room().await else { return Err(data) };
+        room.fill(to, data);
         Ok(())
+    }
+
+    /// Room for one item, once there is some; `None` if the stage has ended.
+    pub async fn room(&self) -> Option<Room<'_>> {
+        let items = self.items.as_ref().expect("the sender is taken only by drop");
+        Some(Room { place: items.reserve().await.ok()?, ringer: &self.ringer })
     }
 
     /// Gives the stage an item, to one place, or to all where none is named.
@@ -149,6 +153,21 @@ impl FeedSender {
         place.send((to, data, monotonic_ns()));
         self.ringer.ring();
         Ok(())
+    }
+}
+
+/// Room for one item in a stage, kept until it is dropped.
+#[derive(Debug)]
+pub struct Room<'a> {
+    place: mpsc::Permit<'a, Fed>,
+    ringer: &'a Ringer,
+}
+
+impl Room<'_> {
+    /// Gives the stage an item, to one place, or to all where none is named.
+    pub fn fill(self, to: Option<Destination>, data: RuntimeData) {
+        self.place.send((to, data, monotonic_ns()));
+        self.ringer.ring();
     }
 }
 

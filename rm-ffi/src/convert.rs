@@ -121,18 +121,27 @@ pub(crate) fn from_python(value: &Bound<'_, PyAny>, root: &str) -> PyResult<Conv
     input_from_python(value, root, || None)
 }
 
-/// As [`from_python`]; a bare row of float32 or int16 is mono audio if `rate` gives one, in Hz.
+/// What an array that comes alone is to a node that takes audio.
+#[derive(Clone, Copy)]
+pub(crate) struct Bare {
+    /// The rate of its samples, in Hz.
+    pub(crate) rate: u32,
+    /// Whether the node takes no other arrays.
+    pub(crate) only: bool,
+}
+
+/// As [`from_python`]; a bare row of float32 or int16 is mono audio if `bare` says so.
 ///
 /// # Errors
 /// As [`from_python`].
 pub(crate) fn input_from_python(
     value: &Bound<'_, PyAny>,
     root: &str,
-    rate: impl FnOnce() -> Option<u32>,
+    bare: impl FnOnce() -> Option<Bare>,
 ) -> PyResult<Converted> {
     let place = &Place::Root(root);
     if let Ok(array) = value.cast_exact::<PyUntypedArray>() {
-        return numbers(array, place, rate);
+        return numbers(array, place, bare);
     }
     if let Ok(audio) = value.cast::<PyAudio>() {
         let audio = audio.get();
@@ -165,7 +174,7 @@ pub(crate) fn input_from_python(
         return item(DataMetadata::Json, json::to_json(value, place)?, 0, place);
     }
     match memory::elements(value, place)? {
-        Some(Elements { array, is_raw: false }) => numbers(&array, place, rate),
+        Some(Elements { array, is_raw: false }) => numbers(&array, place, bare),
         Some(Elements { array, is_raw: true }) => {
             let Payload { bytes, copied, .. } = memory::payload(&array, place)?;
             item(DataMetadata::Binary, bytes, copied, place)
@@ -181,7 +190,8 @@ pub(crate) fn convert<'py>(
     value: &Bound<'py, PyAny>,
     sample_rate: Option<u32>,
 ) -> PyResult<(Bound<'py, PyAny>, u64)> {
-    let Converted { data, copied } = input_from_python(value, "input", || sample_rate)?;
+    let Converted { data, copied } =
+        input_from_python(value, "input", || sample_rate.map(|rate| Bare { rate, only: false }))?;
     let (header, payload) = data.into_parts();
     Ok((to_python(value.py(), &header.metadata, payload)?, copied))
 }
@@ -216,14 +226,20 @@ fn item(
 fn numbers(
     array: &Bound<'_, PyUntypedArray>,
     place: &Place<'_>,
-    rate: impl FnOnce() -> Option<u32>,
+    bare: impl FnOnce() -> Option<Bare>,
 ) -> PyResult<Converted> {
     let Payload { bytes, dtype, copied } = memory::payload(array, place)?;
     let shape = array.shape();
-    let rate = match (dtype, shape) {
-        (TensorType::F32 | TensorType::I16, [_]) => rate(),
-        _ => None,
-    };
+    let is_row = matches!((dtype, shape), (TensorType::F32 | TensorType::I16, [_]));
+    let bare = bare();
+    if bare.is_some_and(|bare| bare.only) && !is_row {
+        return Err(place.refuse(format!(
+            "an array of type {dtype} and shape {shape:?} alone is no audio; send Audio(array, \
+             sample_rate) of float32, float64, int16, int32 or uint8 and shape (frames,) or (frames, \
+             channels), or a row of float32 or int16"
+        )));
+    }
+    let rate = bare.filter(|_| is_row).map(|bare| bare.rate);
     let metadata = match (rate, format_of(dtype)) {
         (Some(rate), Some(format)) => DataMetadata::audio(rate, 1, format),
         _ => DataMetadata::Tensor { shape: shape.to_vec(), dtype },

@@ -8,7 +8,9 @@ use std::error::Error as StdError;
 use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
-use rm_bridge::{ExitReason, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure};
+use rm_bridge::{
+    ExitReason, FailedIn, FailureReport, ProcessError, StageError, WorkerError, WorkerFailure,
+};
 use rm_core::{DataError, NodeError, NodeId};
 use rm_process::{PythonExecutionError, SubprocessIpcBackendError};
 use rm_session::{
@@ -31,7 +33,9 @@ mod python {
     import_exception!(remotemedia_runtime.errors, InputError);
     import_exception!(remotemedia_runtime.errors, ItemTimeout);
     import_exception!(remotemedia_runtime.errors, ManifestError);
+    import_exception!(remotemedia_runtime.errors, NodeClassNotFound);
     import_exception!(remotemedia_runtime.errors, NodeExecutionError);
+    import_exception!(remotemedia_runtime.errors, NodeParameterError);
     import_exception!(remotemedia_runtime.errors, ParameterError);
     import_exception!(remotemedia_runtime.errors, ParentGone);
     import_exception!(remotemedia_runtime.errors, ProcessCrashError);
@@ -40,6 +44,7 @@ mod python {
     import_exception!(remotemedia_runtime.errors, PythonError);
     import_exception!(remotemedia_runtime.errors, ResourceLimitError);
     import_exception!(remotemedia_runtime.errors, SessionError);
+    import_exception!(remotemedia_runtime.errors, SessionNameError);
 }
 
 /// Whatever a call from Python can fail of.
@@ -130,6 +135,8 @@ fn of_problems(problems: &[Problem], message: String) -> PyErr {
         NodeNotFound::new_err(message)
     } else if any(ProblemKind::Cycle) {
         CycleError::new_err(message)
+    } else if problems.iter().all(|problem| problem.kind == ProblemKind::Parameter) {
+        python::ParameterError::new_err(message)
     } else if problems.iter().all(is_of_graph) {
         python::GraphError::new_err(message)
     } else {
@@ -143,6 +150,7 @@ fn of_input(error: &InputError) -> PyErr {
     match error {
         InputError::NoInput => python::GraphError::new_err(message),
         InputError::NoSuchInput { .. } => NodeNotFound::new_err(message),
+        InputError::TooLarge { .. } => MarshalingError::new_err(message),
         _ => python::SessionError::new_err(message),
     }
 }
@@ -163,7 +171,12 @@ fn of_session(error: &SessionError) -> PyErr {
     let exception = match error {
         SessionError::Stage(_) => python::NodeExecutionError::new_err(message),
         SessionError::Node { failure, .. } => {
-            with_failure(python::PythonError::new_err(message), failure)
+            let exception = match (failure.during, &*failure.error_type) {
+                (FailedIn::Load, "LoadError") => python::NodeClassNotFound::new_err(message),
+                (FailedIn::Load, "ParameterError") => python::NodeParameterError::new_err(message),
+                _ => python::PythonError::new_err(message),
+            };
+            with_failure(exception, failure)
         }
         SessionError::Crashed { report, .. } => {
             let exit = report.exit.as_ref();
@@ -196,6 +209,9 @@ fn of_session(error: &SessionError) -> PyErr {
         }
         SessionError::Worker(WorkerError::Control { .. }) => {
             python::ProcessCrashError::new_err(message)
+        }
+        SessionError::Id(_) | SessionError::Exists { .. } => {
+            python::SessionNameError::new_err(message)
         }
         SessionError::NoInput => python::GraphError::new_err(message),
         _ => python::SessionError::new_err(message),

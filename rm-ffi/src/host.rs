@@ -9,9 +9,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use rm_core::DataType;
-use rm_session::{Machine, Manifest, Plan, Runtime, RuntimeConfig, parse_override};
+use rm_session::{Machine, Manifest, Plan, PlannedNode, Runtime, RuntimeConfig, parse_override};
 
-use crate::convert::{self, Converted};
+use crate::convert::{self, Bare, Converted};
 use crate::errors::Error;
 use crate::logging;
 use crate::registry::{self, Purpose};
@@ -46,10 +46,9 @@ impl Host {
         if self.process == std::process::id() {
             return Ok(());
         }
-        Err(PyRuntimeError::new_err(
-            "this process was forked from one that had run pipelines, which cannot be carried \
-             over; start it with multiprocessing's \"spawn\" or \"forkserver\"",
-        ))
+        let message = "this process was forked from one that had run pipelines, which cannot be carried \
+             over; start it with multiprocessing's \"spawn\" or \"forkserver\"";
+        Err(Error::Setup(message.into()).into())
     }
 }
 
@@ -97,19 +96,28 @@ pub(crate) fn plan(py: Python<'_>, manifest: Manifest, purpose: Purpose) -> PyRe
     Ok(plan.map_err(Error::from)?)
 }
 
-/// The input, and how many bytes of it were copied.
-pub(crate) fn input_item(plan: &Plan, input: &Bound<'_, PyAny>) -> PyResult<Converted> {
-    convert::input_from_python(input, "input", || rate_of_bare_samples(plan))
+/// The input for the node or port `to`, or for all that take some, and how many bytes of it were copied.
+pub(crate) fn input_item(
+    plan: &Plan,
+    input: &Bound<'_, PyAny>,
+    to: Option<&str>,
+) -> PyResult<Converted> {
+    convert::input_from_python(input, "input", || bare_samples(plan, to))
 }
 
-/// The rate of samples that come without one; `None` if the first node takes no audio, or is a
+/// What samples are that come without a rate; `None` if the first node meant takes no audio, or is a
 /// Python node that does not say by a parameter that it does.
-fn rate_of_bare_samples(plan: &Plan) -> Option<u32> {
+fn bare_samples(plan: &Plan, to: Option<&str>) -> Option<Bare> {
     const PARAMETER: &str = "sample_rate";
-    let node = &plan.nodes[*plan.inputs.first()?];
+    let is_meant = |node: &&PlannedNode| match to.map(|to| to.strip_prefix(node.id.as_str())) {
+        None => true,
+        Some(rest) => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+    };
+    let node = plan.inputs.iter().map(|&node| &plan.nodes[node]).find(is_meant)?;
     let given = node.params.get(PARAMETER);
     let nodes = registry::current();
-    let (takes_audio, default) = match nodes.metadata(&node.node_type) {
+    let metadata = nodes.metadata(&node.node_type);
+    let (takes_audio, default) = match metadata {
         Some(metadata) => {
             let spec = metadata.parameters.iter().find(|spec| spec.name == PARAMETER);
             // A class that does not say what it takes says so by the parameter.
@@ -124,7 +132,9 @@ fn rate_of_bare_samples(plan: &Plan) -> Option<u32> {
     };
     let rate = given.or(default).and_then(serde_json::Value::as_u64);
     let rate = rate.and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate > 0);
-    takes_audio.then(|| rate.unwrap_or(DEFAULT_RATE))
+    let only = metadata
+        .is_some_and(|metadata| node.class.is_none() && metadata.accepts == [DataType::Audio]);
+    takes_audio.then(|| Bare { rate: rate.unwrap_or(DEFAULT_RATE), only })
 }
 
 /// Where the pipeline's sinks write.

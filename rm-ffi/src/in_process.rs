@@ -36,7 +36,8 @@ pub(crate) fn plan_in_process<'py>(
     let config = RuntimeConfig::load().map_err(|error| Error::Setup(error.into()))?;
     let plan = Plan::with(manifest, &nodes, &config, &rm_session::Machine::recent());
     let plan = plan.map_err(Error::from)?;
-    let input = input.map(|input| to_python(py, input_item(&plan, &input)?.data)).transpose()?;
+    let input =
+        input.map(|input| to_python(py, input_item(&plan, &input, None)?.data)).transpose()?;
     Ok((json::to_python(py, &plan)?, input))
 }
 

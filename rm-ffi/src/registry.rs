@@ -44,7 +44,7 @@ pub(crate) fn current() -> Arc<NodeRegistry> {
 pub(crate) enum Purpose {
     /// Its Python nodes are to run in workers, which have to find their classes.
     Run,
-    /// It is to be looked at, for this installation or another; classes may be imported for that.
+    /// It is to be looked at, for this installation or another; nothing is imported for that.
     Check,
     /// It is to be looked at as it would run here.
     Plan,

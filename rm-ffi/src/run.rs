@@ -178,7 +178,7 @@ pub(crate) fn execute_pipeline_with_input<'py>(
     base_dir: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let plan = plan_text(py, manifest_json, base_dir.as_deref())?;
-    let Converted { data, copied } = input_item(&plan, input_data)?;
+    let Converted { data, copied } = input_item(&plan, input_data, None)?;
     execute(py, plan, vec![data], copied)
 }
 

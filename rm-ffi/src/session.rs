@@ -244,7 +244,7 @@ impl PySession {
     /// Gives an item to the node or port `to`, or to all that take items from outside.
     #[pyo3(signature = (item, to=None))]
     fn send(&self, item: &Bound<'_, PyAny>, to: Option<String>) -> PyResult<PyTask> {
-        let Converted { data, copied } = input_item(self.session.plan(), item)?;
+        let Converted { data, copied } = input_item(self.session.plan(), item, to.as_deref())?;
         self.copied.fetch_add(copied, Ordering::Relaxed);
         let session = self.session.clone();
         let work = async move {

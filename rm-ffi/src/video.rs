@@ -106,6 +106,11 @@ impl Layout {
             return Err(Misfit::of("fps", format!("{fps} cannot be a rate; {expected}")));
         }
         let layout = Self { width, height, format, fps };
+        if layout.bytes().is_none() {
+            return Err(Misfit::value(format!(
+                "no frame in {format} of {width} x {height} pixels fits into memory"
+            )));
+        }
         layout.check(pixels)?;
         Ok(layout)
     }

@@ -103,7 +103,7 @@ def test_a_wrong_override_is_named(command, manifest_file, sound, override, code
         ([SOURCE, ("bad", "sample_nodes:Fail", {"at": "initialize"})], 1, "in initialize"),
         ([SOURCE, ("bad", "sample_nodes:Fail", {"at": "process"})], 1, "in process"),
         ([SOURCE, ("b", "sample_nodes:Fail", {"at": "process", "how": "os_exit"})], 1, "code 4"),
-        ([SOURCE, ("bad", "sample_nodes:Ecko")], 1, "it has: "),
+        ([SOURCE, ("bad", "sample_nodes:Ecko")], 3, "it has: "),
     ],
 )
 def test_a_failed_run_is_one_message_and_a_code(

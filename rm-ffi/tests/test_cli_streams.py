@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ended
+from conftest import ended, manifest
 
-from remotemedia import Audio, VideoFrame
+from remotemedia import Audio, Session, VideoFrame
+from remotemedia.cli.drive import Feed, drive
 from remotemedia.cli.inputs import InputError, RawSound, read_items
 from remotemedia.cli.outputs import OutputError, Writer, as_line
-from remotemedia_runtime import execute_pipeline, execute_pipeline_with_input
+from remotemedia_runtime import ItemTimeout, execute_pipeline, execute_pipeline_with_input
 
 SAME = ("same", "PassThroughNode")
 ECHO = ("echo", "sample_nodes:Echo")
@@ -139,6 +140,8 @@ def test_lines_and_documents_are_read(tmp_path):
     [
         ("text", b"one\n\xff\n", "line 2 is no UTF-8"),
         ("jsonl", b"1\n{\n", "line 2 is no JSON"),
+        ("jsonl", b"1\n" + b"[" * 100_000, "line 2 is no JSON: maximum recursion"),
+        ("json", b"[" * 100_000, "maximum recursion"),
         ("json", b"", "Expecting value"),
         ("npy", b"no array at all", "magic string"),
     ],
@@ -319,3 +322,12 @@ def test_a_signal_ends_a_run_that_waits_for_stdin(command, manifest_file, number
     # Its stdin stays open.
     assert process.wait(25) == code
     assert process.stderr.read().splitlines()[-1].startswith("error: ")
+
+
+def test_an_item_that_takes_too_long_is_told_as_such(tmp_path):
+    gate = ("gate", "session_nodes:Gate", {"open": str(tmp_path / "open")})
+    plan = json.loads(manifest(gate))
+    plan["nodes"][0]["timeout_secs"] = 0.1
+    with pytest.raises(ItemTimeout) as error:
+        drive(Session(plan), [Feed(None, [1])], print, lambda stats: None)
+    assert error.value.node_id == "gate"

@@ -21,6 +21,7 @@ from remotemedia_runtime import (
     MarshalingError,
     NodeExecutionError,
     NodeNotFound,
+    ParameterError,
     RemoteMediaError,
     execute_pipeline,
     execute_pipeline_with_input,
@@ -124,8 +125,8 @@ def test_valid_manifests_are_true_also_with_node_types_of_elsewhere():
         ('{"version": "v1",\n "nodes": [}', ManifestError, "line 2 column 12"),
         ('{"version": "v1", "nodes": []}', ManifestError, "at least one node"),
         ("", ManifestError, "line 1"),
-        (manifest(("a", "VADNode", {"treshold": 1})), ManifestError, '"threshold"'),
-        (manifest(("a", "VADNode", {"threshold": "loud"})), ManifestError, "expected a number"),
+        (manifest(("a", "VADNode", {"treshold": 1})), ParameterError, '"threshold"'),
+        (manifest(("a", "VADNode", {"threshold": "loud"})), ParameterError, "expected a number"),
         (manifest(("a", "VADNode"), ("a", "VADNode")), ManifestError, '"a"'),
         (
             manifest(("a", "PassThroughNode"), connections=[("a", "b")]),

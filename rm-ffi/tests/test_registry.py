@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from conftest import NODES, WATCHDOG, manifest
@@ -157,7 +160,7 @@ def test_a_class_that_no_worker_can_import_is_told_so_before_anything_starts(scr
     run = f"p = Pipeline()\np.add_node(Gain)\np.run({SOUND})\n"
     if how == "text":
         message = script("", "-c", HEAD + GAIN + run, code=1)
-        assert "it was typed into an interactive session or a notebook" in message
+        assert "it has no file of its own, as in an interactive session" in message
     else:
         message = script("def f():\n" + textwrap.indent(GAIN + run, "    ") + "f()\n", code=1)
         assert "it is not at the top level of its module" in message
@@ -297,7 +300,15 @@ def test_a_module_that_cannot_be_loaded_is_named():
     with pytest.raises(
         ManifestError, match=r"/modules/1: '\./nothing\.py' cannot be loaded: FileN"
     ):
-        validate_manifest(text)
+        _native.plan_manifest(text)
+
+
+def test_validation_imports_nothing(tmp_path, monkeypatch):
+    (tmp_path / "never.py").write_text("raise SystemExit('it was imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert validate_manifest(manifest(("a", "never:Node"), modules=["never", "./nothing.py"]))
+    with pytest.raises(ManifestError, match="it was imported"):
+        _native.plan_manifest(manifest(("a", "never:Node")))
 
 
 def test_modules_of_a_manifest_are_loaded_from_its_folder(script, tmp_path):
@@ -326,6 +337,7 @@ except PythonError as error:
 def test_entry_points_of_packages_are_node_types(script, packages):
     body = f"""
 import logging
+from remotemedia_runtime._native import plan_manifest
 messages = []
 handler = logging.Handler()
 handler.emit = lambda record: messages.append(record.getMessage())
@@ -341,7 +353,7 @@ try:
 except ManifestError as error:
     refused = str(error)
 try:
-    validate_manifest(manifest(("a", "speech-broken")))
+    plan_manifest(manifest(("a", "speech-broken")))
 except ManifestError as error:
     broken = str(error)
 errors = [broken]
@@ -403,3 +415,25 @@ def test_what_a_worker_says_of_parameters_is_what_the_parent_says():
     described["nodes"][0]["params"] = {"size": "x"}
     with pytest.raises(ManifestError, match='parameter "size" is "x", expected a whole number'):
         Pipeline.from_dict(described).run({})
+
+
+def test_a_file_that_is_loaded_by_several_threads_is_complete_for_each(tmp_path, monkeypatch):
+    gate = types.ModuleType("gate_of_a_test")
+    gate.begun, gate.go_on = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, gate.__name__, gate)
+    path = tmp_path / "gated.py"
+    path.write_text(
+        "from gate_of_a_test import begun, go_on\n"
+        "from remotemedia import Node\n"
+        "begun.set()\n"
+        f"assert go_on.wait({WATCHDOG})\n"
+        "class Gated(Node): pass\n"
+    )
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(load_nodes, path)
+        assert gate.begun.wait(WATCHDOG)
+        second = threads.submit(load_nodes, path)
+        # It would be done long before that with what there is.
+        wait([second], timeout=0.05)
+        gate.go_on.set()
+        assert first.result(WATCHDOG) == second.result(WATCHDOG) != []

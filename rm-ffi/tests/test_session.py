@@ -77,6 +77,9 @@ def test_what_is_no_pipeline_is_refused_with_what_would_be_one():
         Session(3)
     with pytest.raises(ValueError, match=r"missing\.json"):
         Session("missing.json")
+    for wrong in ({"params": "a.b=1"}, {"on_progress": 3}):
+        with pytest.raises(TypeError, match="it takes"):
+            Session(NATIVE, **wrong)
     with pytest.raises(ManifestError, match="set is not JSON"):
         Session({"version": "v1", "nodes": [{1, 2}]})
 
@@ -105,11 +108,52 @@ def test_what_cannot_run_is_told_before_anything_starts():
         Session(Path("missing.json"))
 
 
+def test_a_class_or_parameter_that_only_the_worker_can_judge_is_told_as_here(tmp_path):
+    with pytest.raises(NodeNotFound, match="has no 'Missing'") as missing:
+        Session(manifest(("x", "session_nodes:Missing"))).start()
+    assert isinstance(missing.value, PythonError)
+    assert missing.value.node_id == "x"
+    # A class that is not known here.
+    (tmp_path / "unseen.py").write_text((NODES / "declared_nodes.py").read_text())
+    path = tmp_path / "pipeline.json"
+    path.write_text(manifest(("x", "unseen:Gain", {"factr": 2})))
+    with pytest.raises(ParameterError, match='did you mean "factor"') as wrong:
+        Session(path).start()
+    assert (wrong.value.node_id, wrong.value.during) == ("x", "load")
+
+
+def test_an_item_that_is_too_large_is_refused_and_the_session_goes_on():
+    with Session(WORKER) as session:
+        with pytest.raises(MarshalingError, match="too large for the queue before echo"):
+            session.send(np.zeros(300 << 20, np.uint8))
+        session.send("small")
+        assert session.receive().item == "small"
+
+
+def test_an_array_that_is_no_audio_is_refused_with_what_would_be():
+    with Session(manifest(("vad", "VADNode"))) as session:
+        for wrong in (np.zeros(160), np.zeros((160, 2), np.float32)):
+            with pytest.raises(MarshalingError, match="alone is no audio; send Audio"):
+                session.send(wrong)
+        session.send(np.zeros(160, np.float32))
+
+
+def test_a_session_that_is_just_left_tells_what_it_did(source):
+    with Session(source) as session:
+        session.send("x")
+        session.receive()
+    assert session.status == "stopped"
+    (node,) = session.report()["nodes"]
+    assert node["items_in"] == 1
+
+
 def test_a_name_is_taken_once_at_a_time():
     with Session(NATIVE, session_id="mine") as session:
         assert session.id == "mine"
         with pytest.raises(SessionError, match="there is a session mine already"):
             Session(NATIVE, session_id="mine")
+    with pytest.raises(ValueError, match="a b"):
+        Session(NATIVE, session_id="a b")
     with Session(NATIVE, session_id="mine"):
         pass
 
@@ -634,3 +678,38 @@ def test_a_session_that_ends_while_its_last_step_is_told_has_run_for_no_time():
     with session:
         pass
     assert session.report()["run_time_us"] == 0
+
+
+def test_an_item_goes_to_all_nodes_or_to_none(tmp_path):
+    gate = ("gate", "session_nodes:Gate", {"open": str(tmp_path / "open")})
+    with Session(manifest(SAME, gate, connections=[])) as session:
+        for sent in itertools.count():
+            try:
+                session.send(sent, timeout=0.01)
+            except ChannelFullError:
+                break
+            assert session.receive(WATCHDOG) == ("same", sent)
+        with pytest.raises(TimeoutError):
+            session.receive(0.05)
+        assert session.stats()["nodes"][0]["items_in"] == sent
+
+
+def send_without_end(session):
+    while True:
+        session.send(1)
+
+
+def test_an_elapsed_time_of_the_callers_own_is_none_of_the_channels(tmp_path):
+    def refuse(signum, frame):
+        raise TimeoutError("of its own")
+
+    gate = ("gate", "session_nodes:Gate", {"open": str(tmp_path / "open")})
+    before = signal.signal(signal.SIGALRM, refuse)
+    try:
+        with Session(manifest(gate)) as session:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(TimeoutError, match="of its own"):
+                send_without_end(session)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -124,6 +124,12 @@ def test_planes_may_lie_below_one_another(name, rows):
     assert (address(back.data), copied) == (address(pixels), 0)
 
 
+def test_a_frame_of_more_bytes_than_can_be_counted_is_none():
+    most = 2**32 - 1
+    with pytest.raises(ValueError, match="fits into memory"):
+        VideoFrame(np.zeros(0, np.uint8), "nv12", most, most)
+
+
 def test_a_part_of_a_picture_is_copied_once():
     picture = numbers(10 * 12 * 3, "rgb24").reshape(10, 12, 3)
     part = picture[2:6, 3:9]

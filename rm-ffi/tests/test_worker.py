@@ -103,6 +103,11 @@ def test_a_loan_that_nobody_else_holds_is_sent_without_a_copy(how):
     assert copied(result) == 0
 
 
+def test_a_loan_of_no_type_is_what_numpy_makes_of_it():
+    result = run_loan("of_no_type")["result"]
+    assert (result.dtype, result.tolist()) == (np.empty(3, None).dtype, [0.5] * 3)
+
+
 def test_audio_of_a_loan_is_sent_without_a_copy():
     result = run_loan("audio")
     audio = result["result"]

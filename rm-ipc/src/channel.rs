@@ -503,6 +503,12 @@ impl SharedMemoryChannel {
         self.bytes().saturating_sub(self.bytes_copied_in())
     }
 
+    /// Most payload bytes of one message.
+    pub fn max_message(&self) -> usize {
+        let limit = self.shared.page.max_message.load(Ordering::Relaxed);
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
     /// Payload bytes that were copied on the way in.
     pub fn bytes_copied_in(&self) -> u64 {
         self.shared.page.publisher.copied_bytes.load(Ordering::Relaxed)

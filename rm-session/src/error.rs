@@ -246,6 +246,19 @@ pub enum InputError {
         /// Its kind.
         kind: MessageKind,
     },
+    /// It is larger than any item that the queue before a node takes.
+    #[error(
+        "an item of {len} bytes is too large for the queue before {nodes}, which takes {limit} bytes at \
+         most; the settings shm_segment_size and channel_capacity of the runtime raise that"
+    )]
+    TooLarge {
+        /// Its bytes.
+        len: usize,
+        /// How many there may be.
+        limit: usize,
+        /// The nodes that read the queue.
+        nodes: String,
+    },
     /// The nodes are not ready yet.
     #[error("the session is {status}; items can be sent once it is ready")]
     NotReady {

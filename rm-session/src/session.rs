@@ -53,6 +53,8 @@ pub(crate) struct Feeder {
     pub(crate) sender: FeedSender,
     /// The nodes that it leads to, by their places in the plan, with their ports, and where each lies.
     pub(crate) nodes: Vec<(usize, Option<String>, Option<Destination>)>,
+    /// Most bytes of an item, where it goes into a channel.
+    pub(crate) max_len: Option<usize>,
 }
 
 /// What is known of one worker from outside of the driver.
@@ -417,19 +419,23 @@ impl Session {
         }
     }
 
-    /// Gives an item to every node that takes items from outside. Waits for room.
+    /// Gives an item to every node that takes items from outside, once all of them have room. Nothing
+    /// is sent if the future is dropped.
     ///
     /// # Errors
-    /// [`InputError`]; what was sent to some nodes stays sent.
+    /// [`InputError`]; the item was not sent.
     pub async fn send_all(&self, data: RuntimeData) -> Result<(), InputError> {
         let feeds = self.feeds()?;
         if feeds.is_empty() {
             return Err(InputError::NoInput);
         }
+        feeds.iter().try_for_each(|feed| self.check_len(feed, &data))?;
         let data = self.stamped(data)?;
+        let mut rooms = Vec::with_capacity(feeds.len());
         for feed in feeds.iter() {
-            feed.sender.send(None, data.clone()).await.map_err(|_| InputError::Ended)?;
+            rooms.push(feed.sender.room().await.ok_or(InputError::Ended)?);
         }
+        rooms.into_iter().for_each(|room| room.fill(None, data.clone()));
         Ok(())
     }
 
@@ -441,6 +447,7 @@ impl Session {
     pub async fn send(&self, node: &str, data: RuntimeData) -> Result<(), InputError> {
         let feeds = self.feeds()?;
         let (feed, destination) = self.feed_of(&feeds, node)?;
+        self.check_len(feed, &data)?;
         let data = self.stamped(data)?;
         feed.sender.send(destination, data).await.map_err(|_| InputError::Ended)
     }
@@ -471,6 +478,19 @@ impl Session {
         let hint = did_you_mean(name, names.iter().map(String::as_str));
         let known = names.join(", ");
         Err(InputError::NoSuchInput { name: name.to_owned(), hint, known })
+    }
+
+    /// Refuses what could never be sent on, which would end the session.
+    fn check_len(&self, feed: &Feeder, data: &RuntimeData) -> Result<(), InputError> {
+        let len = data.payload().len();
+        match feed.max_len {
+            Some(limit) if len > limit => {
+                let nodes = feed.nodes.iter().map(|way| self.shared.plan.nodes[way.0].id.as_str());
+                let nodes = nodes.collect::<Vec<_>>().join(", ");
+                Err(InputError::TooLarge { len, limit, nodes })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn stamped(&self, data: RuntimeData) -> Result<RuntimeData, InputError> {
@@ -562,7 +582,8 @@ impl Session {
         Ok(())
     }
 
-    /// What the nodes and connections have done, once the session has come to its end.
+    /// What the nodes and connections have done, once the session has ended; connections are there only
+    /// of those that have come to their end by themselves.
     pub fn reports(&self) -> (Vec<NodeReport>, Vec<ConnectionReport>) {
         lock(&self.shared.reports).clone()
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rm_bridge::{ChannelSnapshot, ExecutorType, NodeStatistics};
+use rm_bridge::{ChannelSnapshot, ExecutorType, NodeReport, NodeStatistics};
 use rm_core::NodeId;
 use serde::Serialize;
 
@@ -29,6 +29,14 @@ pub struct NodeSummary {
     /// What it did. Of a process that ended, what it had done is forgotten.
     #[serde(flatten)]
     pub statistics: NodeStatistics,
+}
+
+impl NodeSummary {
+    /// The part of it that is left when the session has ended.
+    pub(crate) fn report(&self) -> NodeReport {
+        let (node, executor) = (self.node.to_string(), self.executor);
+        NodeReport { node, executor, statistics: self.statistics.clone() }
+    }
 }
 
 /// What a session has done so far.

@@ -198,7 +198,7 @@ impl Maker<'_> {
         }
         let (sender, feed) = Feed::new(BORDER_DEPTH, destinations, &stage.bell);
         stage.feed = Some(feed);
-        Some(Feeder { sender, nodes: ways })
+        Some(Feeder { sender, nodes: ways, max_len: None })
     }
 
     /// Carries items from outside to a worker.
@@ -218,7 +218,8 @@ impl Maker<'_> {
             Consumer::Worker(worker) => Some((self.plan.workers[*worker], None, None)),
             _ => None,
         });
-        Ok((stage, Feeder { sender, nodes: workers.collect() }))
+        let max_len = Some(self.data_plane.channel(number).max_message());
+        Ok((stage, Feeder { sender, nodes: workers.collect(), max_len }))
     }
 
     /// Carries what a worker makes to the outside.

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ _entries: "dict[str, EntryPoint]" = {}
 _by_path: "dict[str, type[Node]]" = {}
 # The files of modules that were loaded as files, by the names of these modules.
 _files: "dict[str, Path]" = {}
+# Each held while a module of this name is executed, before which it is not complete.
+_loading: "dict[str, threading.RLock]" = {}
 
 
 @overload
@@ -187,14 +190,19 @@ def load_nodes(
 
 def load_file(path: Path) -> ModuleType:
     """Import a file as a module of its own; once."""
-    import importlib.util
     from hashlib import blake2b
 
     path = path.resolve()
     mark = blake2b(os.fsencode(path), digest_size=4).hexdigest()
     name = f"remotemedia_nodes_{path.stem}_{mark}"
-    if (known := sys.modules.get(name)) is not None:
-        return known
+    with _loading.setdefault(name, threading.RLock()):
+        known = sys.modules.get(name)
+        return _execute(path, name) if known is None else known
+
+
+def _execute(path: Path, name: str) -> ModuleType:
+    import importlib.util
+
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -249,9 +257,9 @@ def _place_of(node: "type[Node]") -> "tuple[str, str | None]":
     if name == "__main__":
         main = sys.modules[name]
         spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-        if spec is not None:
+        if spec is not None and spec.name != "__main__":
             name = spec.name
-        elif file is not None:
+        elif file is not None and Path(file).is_file():
             return f"{Path(file).resolve()}:{node.__qualname__}", None
     elif name in _files:
         return f"{_files[name]}:{node.__qualname__}", None
@@ -276,7 +284,7 @@ def unreachable(node: "type[Node]") -> "str | None":
     if "." in node.__qualname__:
         where = "it is not at the top level of its module"
     elif node.__module__ == "__main__" and _place_of(node)[0].startswith("__main__:"):
-        where = "it was typed into an interactive session or a notebook, which has no file"
+        where = "it has no file of its own, as in an interactive session, a notebook or an archive"
     else:
         return None
     return (
@@ -391,7 +399,7 @@ def prepare(
         The folder from which paths in it start.
     purpose : str
         "run" in workers; "plan" for how that would be; "check" for a look at what may be meant for
-        another installation; or "in_process".
+        another installation, for which nothing is imported; or "in_process".
 
     Raises
     ------
@@ -399,18 +407,18 @@ def prepare(
         A module cannot be loaded, a class cannot be imported by workers, or refuses parameters.
     """
     problems: list[str] = []
-    for index, module in enumerate(modules):
+    for index, module in enumerate(modules if purpose != "check" else ()):
         try:
             load_nodes(module, base_dir)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = f"{module!r} cannot be loaded: {type(error).__name__}: {error}"
             raise ManifestError(
                 f"the manifest cannot be run: /modules/{index}: {message}"
             ) from error
     for index, node_type, text in nodes:
         try:
-            node = find(node_type, importing=purpose in ("plan", "check"))
-        except Exception as error:
+            node = find(node_type, importing=purpose == "plan")
+        except (Exception, SystemExit) as error:
             message = f"{node_type!r} cannot be loaded: {type(error).__name__}: {error}"
             problems.append(f"/nodes/{index}/node_type: {message}")
             continue

@@ -129,6 +129,12 @@ class _Base:
         on_progress: "Callable[[Progress], object] | None" = None,
         timeline: bool = False,
     ) -> None:
+        if isinstance(params, str):
+            raise TypeError(
+                f"params is {params!r}; it takes a list of texts such as 'node.param=value'"
+            )
+        if on_progress is not None and not callable(on_progress):
+            raise TypeError(f"on_progress is {on_progress!r}; it takes a function")
         manifest, base_dir = manifest_of(pipeline)
         self._native = _native._Session(manifest, list(params), session_id, timeline, base_dir)
         self._on_progress = on_progress
@@ -201,6 +207,8 @@ class _Base:
             )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_native"):
+            return f"<{type(self).__name__} that was not made>"
         return f"<{type(self).__name__} {self.id}: {self.status}>"
 
 
@@ -305,6 +313,9 @@ class Session(_Base):
         try:
             self._native.send(item, to).wait(timeout)
         except TimeoutError:
+            if timeout is None:
+                # A handler of signals has raised it.
+                raise
             message = f"no room for the item within {timeout} s; it was not sent"
             raise ChannelFullError(message) from None
 

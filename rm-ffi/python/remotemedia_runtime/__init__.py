@@ -37,8 +37,10 @@ from remotemedia_runtime.errors import (
     ItemTimeout,
     ManifestError,
     MarshalingError,
+    NodeClassNotFound,
     NodeExecutionError,
     NodeNotFound,
+    NodeParameterError,
     ParameterError,
     ParentGone,
     ProcessCrashError,
@@ -48,6 +50,7 @@ from remotemedia_runtime.errors import (
     RemoteMediaError,
     ResourceLimitError,
     SessionError,
+    SessionNameError,
 )
 
 __all__ = [
@@ -63,8 +66,10 @@ __all__ = [
     "ItemTimeout",
     "ManifestError",
     "MarshalingError",
+    "NodeClassNotFound",
     "NodeExecutionError",
     "NodeNotFound",
+    "NodeParameterError",
     "ParameterError",
     "ParentGone",
     "ProcessCrashError",
@@ -74,6 +79,7 @@ __all__ = [
     "RemoteMediaError",
     "ResourceLimitError",
     "SessionError",
+    "SessionNameError",
     "VideoFrame",
     "__version__",
     "execute_pipeline",

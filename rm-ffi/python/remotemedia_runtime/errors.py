@@ -15,8 +15,10 @@ __all__ = [
     "ItemTimeout",
     "ManifestError",
     "MarshalingError",
+    "NodeClassNotFound",
     "NodeExecutionError",
     "NodeNotFound",
+    "NodeParameterError",
     "ParameterError",
     "ParentGone",
     "ProcessCrashError",
@@ -26,6 +28,7 @@ __all__ = [
     "RemoteMediaError",
     "ResourceLimitError",
     "SessionError",
+    "SessionNameError",
 ]
 
 
@@ -87,6 +90,10 @@ class SessionError(RemoteMediaError, RuntimeError):
     """The run failed for a reason that lies in no node."""
 
 
+class SessionNameError(SessionError, ValueError):
+    """A session cannot have the name that it is to have, or another one has it."""
+
+
 class NodeExecutionError(RemoteMediaError, RuntimeError):
     """A native node failed."""
 
@@ -110,6 +117,17 @@ class PythonError(RemoteMediaError, RuntimeError):
     item: "int | None" = None
     error_type: "str | None" = None
     traceback: "str | None" = None
+
+
+class NodeClassNotFound(NodeNotFound, PythonError):
+    """The class of a Python node cannot be found in its worker."""
+
+    # A KeyError would show the representation of its message.
+    __str__ = Exception.__str__
+
+
+class NodeParameterError(ParameterError, PythonError):
+    """A Python node does not take its parameters, as its worker has found."""
 
 
 class _ProcessFailure(RemoteMediaError, RuntimeError):

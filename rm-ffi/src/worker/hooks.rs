@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use numpy::PyArrayDescr;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use rm_bridge::Cancellation;
 use rm_core::{DataHeader, DataMetadata};
@@ -109,7 +110,9 @@ impl PyHooks {
         let py = shape.py();
         let dims = shape.extract::<usize>().map(|len| vec![len]);
         let dims = dims.or_else(|_| shape.extract::<Vec<usize>>())?;
-        let descr = PyArrayDescr::new(py, dtype)?;
+        // By NumPy's own rules, of which one is what None means.
+        let descr = numpy(py)?.call_method1(intern!(py, "dtype"), (dtype,))?;
+        let descr = descr.cast_into::<PyArrayDescr>()?;
         let Some(dtype) = array::tensor_type(&descr) else {
             let message = format!("no loan for elements of type {descr}; expected plain numbers");
             return Err(MarshalingError::new_err(message));

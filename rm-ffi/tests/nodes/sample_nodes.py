@@ -87,6 +87,11 @@ class Loans(Node):
         np.multiply(item, 2, out=out)
         return out
 
+    def of_no_type(self, item):
+        out = self.loan(3, None)
+        out[:] = 0.5
+        return out
+
     def audio(self, item):
         out = self.loan((len(item), 2), np.int16)
         out[:] = 7

@@ -23,6 +23,7 @@ use crate::event::SessionEvent;
 use crate::plan::{Consumer, Route};
 use crate::progress::{InitProgress, InitStatus};
 use crate::runtime::{Places, Registered};
+use crate::statistics::NodeSummary;
 use crate::status::SessionStatus;
 
 /// How often a loading node is spoken of at least.
@@ -31,6 +32,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const CAUSE_DELAY: Duration = Duration::from_secs(1);
 /// How long workers have to end after a failure or a cancellation.
 const SHORT_GRACE: Duration = Duration::from_millis(500);
+/// How long workers are asked for what they have done before they end.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 /// How long the threads of native nodes have to end. One that does not return is left behind.
 const THREAD_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -133,6 +136,11 @@ impl Driver {
         self.shared.close_feeds();
         self.shared.set_status(SessionStatus::Stopping);
         let is_done = self.is_done();
+        // Of nodes that are not done, who was told to end says nothing any more.
+        let so_far = match is_done {
+            true => Vec::new(),
+            false => self.shared.statistics(ANSWER_PATIENCE).await.nodes,
+        };
         let failure = match ended {
             Ok(()) => None,
             Err(error) => {
@@ -142,7 +150,7 @@ impl Driver {
                 Some(error)
             }
         };
-        *lock(&self.shared.reports) = self.reports();
+        *lock(&self.shared.reports) = self.reports(&so_far);
         #[cfg(feature = "metrics")]
         self._places.1.note_end(&self.shared, failure.is_some()).await;
         let shared = Arc::clone(&self.shared);
@@ -375,15 +383,20 @@ impl Driver {
         tokio::time::timeout(CAUSE_DELAY, cause).await.ok().flatten().unwrap_or(error)
     }
 
-    /// What the nodes and connections have done.
-    fn reports(&self) -> (Vec<NodeReport>, Vec<ConnectionReport>) {
+    /// What the nodes and connections have done; of nodes that did not come to their end, what they had
+    /// done before.
+    fn reports(&self, so_far: &[NodeSummary]) -> (Vec<NodeReport>, Vec<ConnectionReport>) {
         let plan = &self.shared.plan;
         let of_stages = self.stages.iter().filter_map(StageState::done).flat_map(|done| &done.0);
         let of_workers = self.workers.iter().filter_map(|worker| worker.finished.as_ref());
         let done: Vec<&NodeReport> = of_stages.chain(of_workers.map(|(node, _)| node)).collect();
         let report_of = |id: &NodeId| done.iter().find(|report| report.node == id.as_str());
-        let nodes = plan.nodes.iter().filter_map(|node| report_of(&node.id));
-        let nodes = nodes.map(|report| NodeReport::clone(report)).collect();
+        let before = |id: &NodeId| so_far.iter().find(|summary| summary.node == *id);
+        let nodes = plan.nodes.iter().filter_map(|node| match report_of(&node.id) {
+            Some(report) => Some(NodeReport::clone(report)),
+            None => before(&node.id).map(NodeSummary::report),
+        });
+        let nodes = nodes.collect();
         (nodes, (0..plan.edges.len()).filter_map(|edge| self.connection(edge)).collect())
     }
 

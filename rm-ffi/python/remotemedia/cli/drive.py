@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from remotemedia.cli.common import beside_manifest
 from remotemedia.session import Output, Progress, Session
-from remotemedia_runtime import SessionError
+from remotemedia_runtime import RemoteMediaError, SessionError
 
 # Between two looks at the figures of a session, in seconds.
 TICK = 0.25
@@ -147,7 +147,10 @@ def drive(
                     due = time.monotonic() + TICK
                 try:
                     output = session.receive(TICK if on_tick is not None else None)
-                except TimeoutError:
+                except TimeoutError as error:
+                    # The failure of the session may be one too.
+                    if isinstance(error, RemoteMediaError):
+                        raise
                     continue
                 if output is None:
                     break

@@ -164,12 +164,16 @@ def _json_lines(stream: _Stream) -> Iterator[Any]:
             continue
         try:
             yield json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is no JSON: {error}") from None
 
 
 def _json(stream: _Stream) -> Iterator[Any]:
-    yield json.loads(stream.read())
+    try:
+        item = json.loads(stream.read())
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    yield item
 
 
 def _binary(stream: _Stream) -> Iterator[bytes]:
