@@ -1,7 +1,8 @@
 //! Python objects as JSON, and back.
 //!
-//! Main functions: [`to_json`] and [`from_json`]. An object that JSON cannot hold is named by its
-//! place. Text that is no JSON does not come here: items are checked when they are made.
+//! Main functions: [`to_json`] and [`from_json`], and [`to_python`] for what is no text yet. An object
+//! that JSON cannot hold is named by its place. Text that is no JSON does not come here: items are
+//! checked when they are made.
 
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
@@ -10,6 +11,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 use serde::Serialize;
 
 use crate::audio::PyAudio;
+pub(crate) use crate::objects::to_python;
 use crate::place::Place;
 use crate::python::{json_loads, numpy_scalar};
 use crate::video::PyVideoFrame;
@@ -53,19 +55,6 @@ pub(crate) fn to_json(value: &Bound<'_, PyAny>, place: &Place<'_>) -> PyResult<V
 pub(crate) fn from_json<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let text =
         std::str::from_utf8(text).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    json_loads(py)?.call1((text,))
-}
-
-/// A value of the runtime as Python's plain objects.
-///
-/// # Errors
-/// `ValueError` if it has no JSON form.
-pub(crate) fn to_python<'py>(
-    py: Python<'py>,
-    value: &impl Serialize,
-) -> PyResult<Bound<'py, PyAny>> {
-    let text = serde_json::to_string(value);
-    let text = text.map_err(|error| PyValueError::new_err(error.to_string()))?;
     json_loads(py)?.call1((text,))
 }
 

@@ -28,6 +28,7 @@ mod logging;
 mod mailbox;
 mod memory;
 mod node;
+mod objects;
 mod place;
 mod python;
 mod registry;

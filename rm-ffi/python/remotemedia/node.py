@@ -178,8 +178,9 @@ class Node:
         from remotemedia.params import declaration_of
 
         node = super().__new__(cls)
-        node._given = kwargs
-        node.params = declaration_of(cls).given(args, kwargs)
+        declaration = declaration_of(cls)
+        node._given = declaration.named(args, kwargs)
+        node.params = declaration.given(args, kwargs)
         node.context = Context("", "", Path.cwd())
         node.input = Input()
         return node

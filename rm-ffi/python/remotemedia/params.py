@@ -125,6 +125,27 @@ class Declaration:
         }
         return {**self._converted(filled), **self._converted(given)}
 
+    def named(self, args: "tuple[Any, ...]", params: "dict[str, Any]") -> "dict[str, Any]":
+        """Give the arguments of a call of the class by their names."""
+        if not args or self.style != "init":
+            return params
+        import inspect
+
+        try:
+            init: Any = self.node.__init__
+            bound = inspect.signature(init).bind(None, *args, **params)
+        except TypeError:
+            # Python itself says what is wrong with these.
+            return params
+        given: dict[str, Any] = {}
+        for name, value in list(bound.arguments.items())[1:]:
+            kind = bound.signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                given.update(value)
+            elif kind is not inspect.Parameter.VAR_POSITIONAL:
+                given[name] = value
+        return given
+
     def given(self, args: "tuple[Any, ...]", params: "dict[str, Any]") -> Any:
         """Give the parameters of a node that somebody makes by calling its class.
 
