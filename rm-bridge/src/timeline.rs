@@ -212,7 +212,7 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    /// What a node makes of nothing, for the so-manieth time.
+    /// What a node makes of nothing, for the n-th time.
     pub(crate) fn of(work: Work, item: u64) -> Self {
         Self { work, input: 0, sequence: item, item, bytes: 0 }
     }

@@ -124,7 +124,9 @@ fn bare_samples(plan: &Plan, to: Option<&str>) -> Option<Bare> {
             let says = node.class.is_some() && (given.is_some() || spec.is_some());
             let takes_audio = match &*metadata.accepts {
                 [] => says,
-                accepts => accepts.contains(&DataType::Audio),
+                accepts => {
+                    accepts.contains(&DataType::Audio) && !accepts.contains(&DataType::Tensor)
+                }
             };
             (takes_audio, spec.and_then(|spec| spec.default.as_ref()))
         }

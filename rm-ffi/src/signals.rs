@@ -70,8 +70,8 @@ impl Signals {
     }
 
     /// Ends watching, and passes on what was heard meanwhile.
-    pub(crate) fn unwatch(self, py: Python<'_>) -> PyResult<()> {
-        let Some(watch) = self.watch else { return Ok(()) };
+    pub(crate) fn unwatch(mut self, py: Python<'_>) -> PyResult<()> {
+        let Some(watch) = self.watch.take() else { return Ok(()) };
         set_wakeup_fd(py, watch.before)?;
         let heard = watch.heard.into_inner().unwrap_or_else(PoisonError::into_inner);
         if watch.before >= 0 && !heard.is_empty() {
@@ -99,6 +99,15 @@ impl Signals {
         };
         let read = tokio::net::UnixStream::from_std(watch.read.try_clone()?)?;
         Ok(SignalEvents { watch: Some((watch, read)) })
+    }
+}
+
+impl Drop for Signals {
+    /// What unwinds past [`unwatch`](Self::unwatch) must not leave the interpreter a closed descriptor.
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            let _ = Python::attach(|py| set_wakeup_fd(py, watch.before));
+        }
     }
 }
 

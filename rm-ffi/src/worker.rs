@@ -138,20 +138,19 @@ pub(crate) fn serve_worker(py: Python<'_>) -> PyResult<u8> {
             1
         }
     };
+    // Before the node cleans up: for that it has no longer than the session waits for its process.
+    let finished = ended.map(|()| worker.detached(WorkerRuntime::finish).map_err(Broken::from));
     if let Some(node) = node {
         node.cleanup();
     }
-    if ended.is_err() {
-        return Ok(code);
-    }
-    match worker.detached(WorkerRuntime::finish).map_err(Broken::from) {
-        Ok(()) => worker.detached(|runtime| runtime.wait_for_stop()),
-        Err(Broken::Worker(error)) => {
+    match finished {
+        Ok(Ok(())) => worker.detached(|runtime| runtime.wait_for_stop()),
+        Ok(Err(Broken::Worker(error))) => {
             eprintln!("error: {}", chain(&error));
             return Ok(1);
         }
-        // The session ended meanwhile.
-        Err(_) => {}
+        // The session ended meanwhile, or the node failed.
+        Ok(Err(_)) | Err(_) => {}
     }
     Ok(code)
 }

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import children_of, ended, manifest, shared_memory_of
+from conftest import WATCHDOG, children_of, ended, manifest, shared_memory_of
 
 from remotemedia import __version__
 from remotemedia_runtime import get_available_nodes
@@ -283,3 +283,13 @@ def test_what_a_killed_run_leaves_is_cleaned(stuck, command):
     assert code == 0
     assert "remove" in out
     assert is_gone(names)
+
+
+def test_a_run_that_fails_says_so_in_json_too(command, manifest_file):
+    process = command(
+        "run", manifest_file(("bad", "sample_nodes:Fail", {"at": "initialize"})), "--json"
+    )
+    out, err = process.communicate(timeout=WATCHDOG)
+    failure = json.loads(out)["error"]
+    assert (failure["type"], failure["node"]) == ("PythonError", "bad")
+    assert failure["message"] in err

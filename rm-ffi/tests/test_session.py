@@ -138,6 +138,32 @@ def test_an_array_that_is_no_audio_is_refused_with_what_would_be():
         session.send(np.zeros(160, np.float32))
 
 
+def test_a_node_that_cleans_up_for_ever_holds_up_nobody(monkeypatch):
+    text = f"""
+        from remotemedia import Session
+        with Session({manifest(("c", "session_nodes:CleansUpForEver"))!r}) as session:
+            session.send("x")
+            session.finish()
+            print([output.item for output in session])
+        print(session.status)
+        """
+    # The grace that it has.
+    monkeypatch.setenv("REMOTEMEDIA_CLEANUP_GRACE_PERIOD_SECS", "0.5")
+    with program(text) as process:
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert out.splitlines() == ["['x']", "stopped"], err
+
+
+def test_items_that_are_there_are_given_on_a_loop_too():
+    async def main():
+        async with AsyncSession(NATIVE) as session:
+            assert list(session.available()) == []
+            await session.send(1)
+            assert (await session.receive()).item == 1
+
+    asyncio.run(main())
+
+
 def test_a_session_that_is_just_left_tells_what_it_did(source):
     with Session(source) as session:
         session.send("x")
@@ -713,3 +739,27 @@ def test_an_elapsed_time_of_the_callers_own_is_none_of_the_channels(tmp_path):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_ctrl_c_at_exit_leaves_nothing():
+    text = f"""
+        import os, signal, sys, threading
+        from remotemedia import Session
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from conftest import shared_memory_of
+
+        sessions = [Session({WORKER!r}).start() for _ in range(3)]
+        print(*shared_memory_of(os.getpid()), flush=True)
+
+        def interrupt():
+            while all(session.status == "ready" for session in sessions):
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        """
+    with program(text) as process:
+        out, err = process.communicate(timeout=WATCHDOG)
+    assert process.returncode == 0, err
+    assert out.split()
+    assert [name for name in out.split() if Path(name).exists()] == []

@@ -319,7 +319,11 @@ impl Running {
         meter.counts.items_in += 1;
         meter.record(began.elapsed());
         drop(meter);
-        let produced = produced.map_err(|source| node.error("produce", source))?;
+        let produced = produced.map_err(|source| node.error("produce", source));
+        if produced.is_err() {
+            self.end_times(place, true);
+        }
+        let produced = produced?;
         self.forward(place, epoch, TraceContext::default())?;
         self.end_times(place, false);
         self.note_free();

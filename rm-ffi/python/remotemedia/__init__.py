@@ -13,6 +13,7 @@ from remotemedia_runtime import Audio, VideoFrame, __version__
 from remotemedia_runtime.errors import ParameterError
 
 if TYPE_CHECKING:
+    from remotemedia import nodes
     from remotemedia._registry import load_nodes, register_node
     from remotemedia.in_process import run_in_process
     from remotemedia.nodes import *  # noqa: F403
@@ -45,6 +46,9 @@ __all__ = [
     "register_node",
     "run_in_process",
 ]
+
+if TYPE_CHECKING:
+    __all__ += nodes.__all__
 
 # A node in a process of its own, which all nodes in Python have.
 MultiprocessNode = Node

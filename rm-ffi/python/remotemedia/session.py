@@ -104,7 +104,11 @@ _open: "weakref.WeakSet[_Base]" = weakref.WeakSet()
 def _close_all() -> None:
     """End what was left open, while it can still be waited for."""
     for session in list(_open):
-        session._end()
+        try:
+            session._end()
+        except KeyboardInterrupt:
+            # What is left here stays behind, and it is a matter of moments.
+            session._end()
 
 
 def _forget() -> None:
@@ -166,6 +170,31 @@ class _Base:
     def plan_dict(self) -> "dict[str, Any]":
         """How it runs, as a dict."""
         return self._native.plan_dict()
+
+    def available(self) -> "Iterator[Output]":
+        """Give the items that are there, without waiting for more.
+
+        Yields
+        ------
+        Output
+            An item.
+
+        Raises
+        ------
+        RemoteMediaError
+            As `receive`.
+        """
+        while (output := self._next_or_none()) is not None:
+            yield output
+
+    def _next_or_none(self) -> "Output | None":
+        try:
+            return _output(self._native.receive().wait(0))
+        except TimeoutError as error:
+            # The failure of a session may be one too.
+            if isinstance(error, RemoteMediaError):
+                raise
+            return None
 
     def finish(self) -> None:
         """End the input: the nodes finish what they have, and the session then ends by itself."""
@@ -345,31 +374,6 @@ class Session(_Base):
         while (output := self.receive()) is not None:
             yield output
 
-    def available(self) -> "Iterator[Output]":
-        """Give the items that are there, without waiting for more.
-
-        Yields
-        ------
-        Output
-            An item.
-
-        Raises
-        ------
-        RemoteMediaError
-            As `receive`.
-        """
-        while (output := self._next_or_none()) is not None:
-            yield output
-
-    def _next_or_none(self) -> "Output | None":
-        try:
-            return self.receive(0)
-        except TimeoutError as error:
-            # The failure of a session may be one too.
-            if isinstance(error, RemoteMediaError):
-                raise
-            return None
-
     def flush(self) -> None:
         """Drop everything that is queued: nothing comes out any more of what was sent before."""
         self._native.flush().wait()
@@ -429,7 +433,9 @@ class Session(_Base):
 class AsyncSession(_Base):
     """A pipeline that runs, for code on an asyncio loop.
 
-    It takes what `Session` takes, and does what that does; its methods are awaited.
+    It takes what `Session` takes, and does what that does. Its methods are awaited, but for those
+    that do not wait: `finish`, `cancel`, `available`, `report`, `plan_dict` and `events`, whose
+    iterator is an asynchronous one.
 
     Notes
     -----

@@ -81,3 +81,10 @@ class Transposes(Node):
 
     def process(self, item):
         return item.T
+
+
+class CleansUpForEver(Echo):
+    """Gives items back, and does not come to an end of it."""
+
+    def cleanup(self):
+        time.sleep(1_000_000)

@@ -17,7 +17,7 @@ use crate::cmd::{Cmd, target_dir};
 const SCRIPT: &str = include_str!("smoke.py");
 
 /// The minor versions of Python 3 that are looked for.
-const MINORS: std::ops::RangeInclusive<u32> = 10..=15;
+const MINORS: std::ops::RangeInclusive<u32> = 10..=14;
 
 /// How many environments are worked on at once: most of the time goes into unpacking NumPy.
 const AT_ONCE: usize = 2;
@@ -60,7 +60,9 @@ impl Python {
         let (name, able) = rest.trim().rsplit_once(' ')?;
         let (major, rest) = name.rsplit_once(' ')?.1.split_once('.')?;
         let minor: u32 = rest.split('.').next()?.parse().ok()?;
-        (major == "3" && MINORS.contains(&minor)).then(|| Self {
+        // Of CPython is the interface that the wheel is for.
+        let fits = name.starts_with("CPython ") && major == "3" && MINORS.contains(&minor);
+        fits.then(|| Self {
             program: program.into(),
             name: name.to_owned(),
             can_make_environments: able == "able",
@@ -120,6 +122,9 @@ fn check(python: &Python, wheel: &Path, dir: &Path) -> Result<()> {
         "--no-input",
         "--only-binary=:all:",
     ]);
+    // Nothing but the wheel's own tags is to be a reason for refusing it.
+    let alone = python.is_free_threaded().then_some(["--no-index", "--no-deps"]);
+    let pip = pip.args(alone.into_iter().flatten());
     let installed = pip.arg(wheel).env_remove("PYTHONPATH").run();
     if python.is_free_threaded() {
         ensure!(installed.is_err(), "pip has installed the wheel, which needs the lock");

@@ -19,7 +19,11 @@ impl Running {
             self.called = Some(place);
             let finished = node.inner.node.finish(&mut node.output);
             self.called = None;
-            finished.map_err(|source| node.error("finish", source))?;
+            let finished = finished.map_err(|source| node.error("finish", source));
+            if finished.is_err() {
+                self.end_times(place, true);
+            }
+            finished?;
             self.forward(place, self.stage.epoch(), TraceContext::default())?;
             self.end_times(place, false);
         }

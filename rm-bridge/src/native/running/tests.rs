@@ -133,3 +133,42 @@ fn each_work_of_each_node_is_told_once_where_a_timeline_is_wanted() {
     let counts = [Work::Produce, Work::Item, Work::Finish].map(count);
     assert_eq!((counts, told.dropped), ([items + 1, 2 * items, 3], 0));
 }
+
+/// Fails at the end, or as a source at once.
+struct Fails;
+
+impl Node for Fails {
+    fn process(&mut self, _: RuntimeData, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        Ok(())
+    }
+
+    fn produce(&mut self, output: &mut rm_core::Output) -> Result<Produced, NodeError> {
+        self.finish(output).map(|()| Produced::End)
+    }
+
+    fn finish(&mut self, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        Err(NodeError::Failed { message: "no".to_owned(), source: None })
+    }
+}
+
+#[test]
+fn work_on_no_item_that_fails_is_told_too() {
+    let item = RuntimeData::binary(vec![0; 8]).expect("short");
+    let source: Box<dyn Node> = Box::new(Source { left: 0, item });
+    let cases: [(Vec<Box<dyn Node>>, _); 2] =
+        [(vec![Box::new(Fails)], Work::Produce), (vec![source, Box::new(Fails)], Work::Finish)];
+    for (nodes, work) in cases {
+        let told: Arc<Mutex<TimedItems>> = Arc::default();
+        let kept = Arc::clone(&told);
+        let sink: TimelineSink = Arc::new(move |_, times| {
+            kept.lock().expect("no panic").extend(times, usize::MAX);
+        });
+        let (mut running, _plane) = running(nodes, Some(sink));
+        assert!(running.run(&mut || true).is_err());
+        running.tell_times();
+        let told = told.lock().expect("no panic");
+        let failed: Vec<_> = told.items.iter().filter(|times| times.failed).collect();
+        let [failed] = failed.as_slice() else { panic!("{told:?}") };
+        assert_eq!(failed.work, work);
+    }
+}

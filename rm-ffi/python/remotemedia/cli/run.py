@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from remotemedia.cli.drive import Feed
     from remotemedia.cli.outputs import Writer
     from remotemedia.session import Output
+    from remotemedia_runtime import RemoteMediaError
 
 INPUT = click.option(
     "inputs",
@@ -110,41 +111,47 @@ def run(
     json_logs = start_logs(quiet)
     from remotemedia.cli import drive, live, report
     from remotemedia.cli.outputs import as_json, as_line
+    from remotemedia_runtime import RemoteMediaError as Failure
 
     collected: dict[str, list[Any]] = {}
-    with ExitStack() as stack:
-        display = live.Steps(quiet or json_logs)
-        session = stack.enter_context(
-            drive.opened(manifest, overrides, lambda step: display.progress(step))
-        )
-        plan, warnings = session.plan_dict(), session.report()["warnings"]
-        feeds = feeds_of(plan, inputs, input_format, rate, channels)
-        writers = _writers(plan, outputs, output_format, stack)
-        to_stdout = any(writer.name == "stdout" for writer in writers.values())
-        if to_stdout and json_output:
-            raise click.UsageError("--json and --output - both want stdout")
-        if not json_output:
-            show_warnings(warnings)
-            if plan["inputs"] and not inputs:
-                names = ", ".join(plan["nodes"][node]["id"] for node in plan["inputs"])
-                click.echo(f"warning: nothing is given to {names}; --input does", err=True)
-        if watch:
-            display = live.Watch(plan, redraw=os.isatty(2) and not (to_stdout and os.isatty(1)))
-        stack.enter_context(display)
+    try:
+        with ExitStack() as stack:
+            display = live.Steps(quiet or json_logs)
+            session = stack.enter_context(
+                drive.opened(manifest, overrides, lambda step: display.progress(step))
+            )
+            plan, warnings = session.plan_dict(), session.report()["warnings"]
+            feeds = feeds_of(plan, inputs, input_format, rate, channels)
+            writers = _writers(plan, outputs, output_format, stack)
+            to_stdout = any(writer.name == "stdout" for writer in writers.values())
+            if to_stdout and json_output:
+                raise click.UsageError("--json and --output - both want stdout")
+            if not json_output:
+                show_warnings(warnings)
+                if plan["inputs"] and not inputs:
+                    names = ", ".join(plan["nodes"][node]["id"] for node in plan["inputs"])
+                    click.echo(f"warning: nothing is given to {names}; --input does", err=True)
+            if watch:
+                display = live.Watch(plan, redraw=os.isatty(2) and not (to_stdout and os.isatty(1)))
+            stack.enter_context(display)
 
-        def on_output(output: "Output") -> None:
-            if (writer := writers.get(output.node)) is not None:
-                if to_stdout:
-                    display.before_item()
-                writer.write(output.item)
-            elif json_output:
-                collected.setdefault(output.node, []).append(as_json(output.item))
-            else:
-                display.item(f"{output.node}: {as_line(output.item)}", to_stdout)
+            def on_output(output: "Output") -> None:
+                if (writer := writers.get(output.node)) is not None:
+                    if to_stdout:
+                        display.before_item()
+                    writer.write(output.item)
+                elif json_output:
+                    collected.setdefault(output.node, []).append(as_json(output.item))
+                else:
+                    display.item(f"{output.node}: {as_line(output.item)}", to_stdout)
 
-        stats = drive.drive(session, feeds, on_output, display.figures if watch else None)
-        display.figures(stats)
-        found = session.report()
+            stats = drive.drive(session, feeds, on_output, display.figures if watch else None)
+            display.figures(stats)
+            found = session.report()
+    except Failure as error:
+        if json_output:
+            echo_json({"outputs": collected, "error": described(error)})
+        raise
     nodes = report.with_restarts(found, stats)
     if json_output:
         echo_json({"outputs": collected} | found | {"nodes": nodes})
@@ -153,6 +160,11 @@ def run(
         click.echo(f"warning: {omitted}", err=True)
     if not (quiet or (to_stdout and json_logs)):
         report.show_report(found, nodes, stderr=to_stdout)
+
+
+def described(error: "RemoteMediaError") -> dict[str, Any]:
+    """Give a failure as JSON: its type, the node, the message."""
+    return {"type": type(error).__name__, "node": error.node_id, "message": str(error)}
 
 
 def feeds_of(
