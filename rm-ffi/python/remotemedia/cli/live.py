@@ -78,6 +78,9 @@ class Steps:
         if self._quiet:
             return
         message = step.message or step.status.replace("_", " ")
+        if step.status == "failed":
+            # Why is told by the error that follows.
+            message = "failed"
         if not os.isatty(2) and self._relay is None:
             if step.status not in ("ready", "failed"):
                 message = f"{message} ({step.fraction:.0%})"
