@@ -324,6 +324,12 @@ def test_a_signal_ends_a_run_that_waits_for_stdin(command, manifest_file, number
     assert process.stderr.read().splitlines()[-1].startswith("error: ")
 
 
+def test_a_form_without_an_output_is_refused(command, manifest_file):
+    path = manifest_file(("same", "PassThroughNode"))
+    code, _, err = ended(command("run", path, "--output-format", "jsonl"))
+    assert (code, "--output-format is for --output" in err) == (2, True)
+
+
 def test_an_item_that_takes_too_long_is_told_as_such(tmp_path):
     gate = ("gate", "session_nodes:Gate", {"open": str(tmp_path / "open")})
     plan = json.loads(manifest(gate))

@@ -141,6 +141,9 @@ def test_a_graph_goes_where_it_is_told_or_says_why_not(command, manifest_file, t
     code, _, err = ended(command("graph", path, "-o", tmp_path / "no" / "where.svg"))
     assert code == 1
     assert "No such file" in err
+    code, _, err = ended(command("graph", path, "-o", tmp_path / "graph.pdf"))
+    assert (code, "graph.pdf says no form: end it in one of" in err) == (2, True)
+    assert not (tmp_path / "graph.pdf").exists()
     code, _, err = ended(command("graph", path, "--input", "x.txt"))
     assert code == 2
     assert "--run" in err

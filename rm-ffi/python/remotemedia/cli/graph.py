@@ -59,6 +59,10 @@ def graph(
     start_logs()
     if inputs and not do_run:
         raise click.UsageError("--input is for --run")
+    if form is None and output is not None and output.suffix.lower() not in _BY_SUFFIX:
+        known = ", ".join(_BY_SUFFIX)
+        name = click.format_filename(output)
+        raise click.UsageError(f"{name} says no form: end it in one of {known}, or give --format")
     report = None
     if do_run:
         plan, report = _run(manifest, overrides, inputs, input_format, rate, channels)
@@ -70,7 +74,7 @@ def graph(
     from remotemedia.cli.svg import svg
 
     if form is None:
-        form = _BY_SUFFIX.get(output.suffix.lower() if output else "", "mermaid")
+        form = "mermaid" if output is None else _BY_SUFFIX[output.suffix.lower()]
     text = {"mermaid": mermaid, "dot": dot, "svg": svg}[form](drawing_of(plan, report))
     if output is None:
         click.echo(text, nl=False)

@@ -109,6 +109,8 @@ def run(
     at the end say what was done. Ctrl-C ends the run cleanly.
     """
     json_logs = start_logs(quiet)
+    if output_format is not None and not outputs:
+        raise click.UsageError("--output-format is for --output; for stdout say --output -")
     from remotemedia.cli import drive, live, report
     from remotemedia.cli.outputs import as_json, as_line
     from remotemedia_runtime import RemoteMediaError as Failure
