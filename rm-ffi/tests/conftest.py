@@ -68,6 +68,12 @@ def output_until(process, text):
     return printed
 
 
+def said(err):
+    """What the command has said, but for what it says where shared memory is small."""
+    small = "warning: /connections: the channels may take "
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith(small))
+
+
 def shared_memory_of(pid):
     """The names in shared memory that a process has open or mapped."""
     names = set()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import WATCHDOG, children_of, ended, manifest, shared_memory_of
+from conftest import WATCHDOG, children_of, ended, manifest, said, shared_memory_of
 
 from remotemedia import __version__
 from remotemedia_runtime import get_available_nodes
@@ -111,7 +111,7 @@ def test_a_failed_run_is_one_message_and_a_code(
 ):
     found, out, err = ended(command("run", manifest_file(*nodes), "--quiet"))
     assert (found, out) == (code, "")
-    assert err.startswith("error: ")
+    assert said(err).startswith("error: ")
     assert message in err
 
 
@@ -212,7 +212,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(command, manifest_fi
     process.stdout = None
     _, err = process.communicate(timeout=25)
     assert process.returncode == 1
-    assert err == ""
+    assert said(err) == ""
 
 
 def test_nodes_are_listed_and_described(command):

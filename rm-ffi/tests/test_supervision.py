@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NODES, WATCHDOG, children_of, manifest, output_until
+from conftest import NODES, WATCHDOG, children_of, manifest, output_until, said
 
 from remotemedia import Audio
 from remotemedia_runtime import (
@@ -89,7 +89,7 @@ def test_the_command_tells_a_crash_once(
     process = command("run", manifest_file(source, ends(how)), "--quiet")
     _, err = process.communicate(timeout=WATCHDOG)
     assert process.returncode == 1
-    assert err.startswith("error: node asr (supervision_nodes:Ends) died while running")
+    assert said(err).startswith("error: node asr (supervision_nodes:Ends) died while running")
     assert err.count(words) == 1
     assert err.count("Fatal Python error") == (fatal is not None)
 
