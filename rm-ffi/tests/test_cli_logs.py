@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ended, manifest
+from conftest import ended, manifest, said
 
 TALK = ("talk", "talking_nodes:Talk")
 
@@ -38,12 +38,12 @@ def spoken(lines):
 
 
 def records(lines):
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in said("\n".join(lines)).splitlines()]
 
 
 def test_what_a_node_prints_is_shown_with_its_id(talked):
-    said = spoken(talked())
-    assert {"printed one", "told one", " WARN talk.model: warned of one"} == said
+    found = spoken(talked())
+    assert {"printed one", "told one", " WARN talk.model: warned of one"} == found
 
 
 def test_quiet_shows_nothing_of_it(talked):

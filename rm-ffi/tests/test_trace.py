@@ -5,7 +5,7 @@ import json
 from collections import Counter, defaultdict
 
 import pytest
-from conftest import manifest
+from conftest import manifest, said
 
 from remotemedia import Session
 from remotemedia._trace import (
@@ -237,7 +237,7 @@ def test_the_command_writes_a_trace_and_prints_a_table(command, manifest_file, t
     out = tmp_path / "out.json"
     process = command("trace", path, "--input", tmp_path / "in.txt", "-o", out)
     stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (0, "")
+    assert (process.returncode, said(stderr)) == (0, "")
     assert "ui.perfetto.dev" in stdout
     for word in ("echo", "native", "median", "p99", "queue", "wake", "GIL", "compute", "copy"):
         assert word in stdout
