@@ -48,7 +48,7 @@ def run(numbers: list[int], policy: NodeOptions) -> None:
 
 
 if __name__ == "__main__":
-    run([0, 1, 4], {})
+    run([0, 4, 1], {})
     run([0, 1, 4], {"on_error": "skip"})
     run([0, 2, 4], {"retry": {"max": 3, "initial_ms": 10}})
-    run([0, 3, 4], {})
+    run([0, 4, 3], {})

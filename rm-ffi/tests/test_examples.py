@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 # What each of them prints in the end.
 LAST_LINES = {
     "batch_numpy": "recording 7: 660 to 2340 ms",
-    "errors_and_policies": "[0, 3, 4] with {}: the process of moody died at item 1: crash",
+    "errors_and_policies": "[0, 4, 3] with {}: the process of moody died at item 2: crash",
     "first_node": "gain 1.0",
     "session_asyncio": "last",
     "session_threads": "3001 items, 60.0 s",
