@@ -42,6 +42,19 @@ def manifest(*nodes, connections=None, **fields):
     return json.dumps({"version": "v1", "nodes": described, "connections": pairs, **fields})
 
 
+# A session of a node in this process, and one of a node in a worker.
+SAME = ("same", "PassThroughNode")
+ECHO = ("echo", "session_nodes:Echo")
+NATIVE = manifest(SAME)
+WORKER = manifest(ECHO)
+
+
+@pytest.fixture(params=[NATIVE, WORKER], ids=["native", "worker"])
+def source(request):
+    """The manifest of either kind of session."""
+    return request.param
+
+
 def children_of(pid):
     """The processes that a process has started and that live, also as children of children."""
     found = []

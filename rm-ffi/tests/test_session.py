@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NODES, WATCHDOG, children_of, manifest, shared_memory_of
+from conftest import (
+    ECHO,
+    NATIVE,
+    NODES,
+    SAME,
+    WATCHDOG,
+    WORKER,
+    children_of,
+    manifest,
+    shared_memory_of,
+)
 
 from remotemedia import AsyncSession, Output, Pipeline, Session
 from remotemedia_runtime.errors import (
@@ -23,16 +33,6 @@ from remotemedia_runtime.errors import (
     PythonError,
     SessionError,
 )
-
-SAME = ("same", "PassThroughNode")
-ECHO = ("echo", "session_nodes:Echo")
-NATIVE = manifest(SAME)
-WORKER = manifest(ECHO)
-
-
-@pytest.fixture(params=[NATIVE, WORKER], ids=["native", "worker"])
-def source(request):
-    return request.param
 
 
 def test_items_come_out_in_order_with_their_node(source):

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import NODES, WATCHDOG, manifest
+from conftest import NATIVE, NODES, SAME, WATCHDOG, WORKER, manifest
 
 from remotemedia import AsyncSession, Session
 from remotemedia_runtime.errors import (
@@ -19,16 +19,6 @@ from remotemedia_runtime.errors import (
     GraphError,
     ResourceLimitError,
 )
-
-SAME = ("same", "PassThroughNode")
-ECHO = ("echo", "session_nodes:Echo")
-NATIVE = manifest(SAME)
-WORKER = manifest(ECHO)
-
-
-@pytest.fixture(params=[NATIVE, WORKER], ids=["native", "worker"])
-def source(request):
-    return request.param
 
 
 def program(text, *options):
