@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::progress::{InitProgress, InitStatus};
 use crate::run::{RunEvent, RunReport, micros};
 use crate::runtime::Runtime;
-use crate::session::{MAX_SKIPPED, keep, lock};
+use crate::session::{MAX_SKIPPED, call_of, keep, lock};
 use crate::wiring;
 
 /// Most nodes that are called within one another on a stack that may be 8 MiB.
@@ -136,17 +136,12 @@ pub fn run_inline(
     nodes.sort_by_key(|report: &NodeReport| {
         plan.nodes.iter().position(|node| node.id.as_str() == report.node)
     });
-    let connection = |edge: &crate::plan::Edge| {
-        let id = |node: usize| plan.nodes[node].id.as_str();
-        calls.iter().find(|call| {
-            (call.from.as_str(), call.to.as_str()) == (id(edge.from), id(edge.to))
-                && (&call.from_port, &call.to_port) == (&edge.from_port, &edge.to_port)
-        })
-    };
+    let calls = plan.edges.iter().filter_map(|edge| call_of(&plan, edge, calls.iter()));
+    let connections = calls.cloned().collect();
     Ok(RunReport {
         name: plan.name.clone(),
         nodes,
-        connections: plan.edges.iter().filter_map(connection).cloned().collect(),
+        connections,
         failures: skipped,
         set_aside: Vec::new(),
         copied_bytes: 0,

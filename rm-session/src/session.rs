@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub(crate) use self::driver::call_of;
 use self::driver::{Driver, Order};
 pub(crate) use self::failures::keep;
 use crate::error::{InputError, SessionError};

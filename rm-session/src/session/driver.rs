@@ -20,7 +20,7 @@ use super::workers::WorkerState;
 use super::{Shared, lock};
 use crate::error::SessionError;
 use crate::event::SessionEvent;
-use crate::plan::{Consumer, Route};
+use crate::plan::{Consumer, Edge, Plan, Route};
 use crate::progress::{InitProgress, InitStatus};
 use crate::runtime::{Places, Registered};
 use crate::statistics::NodeSummary;
@@ -407,13 +407,8 @@ impl Driver {
         let (from, to) = (id(edge.from), id(edge.to));
         let channel = match edge.route {
             Route::Call => {
-                let calls =
-                    self.stages.iter().filter_map(StageState::done).flat_map(|done| &done.1);
-                let mut calls = calls.filter(|call| {
-                    (&call.from, &call.to) == (&from, &to)
-                        && (&call.from_port, &call.to_port) == (&edge.from_port, &edge.to_port)
-                });
-                return calls.next().cloned();
+                let done = self.stages.iter().filter_map(StageState::done);
+                return call_of(plan, edge, done.flat_map(|done| &done.1)).cloned();
             }
             Route::Channel(channel) => channel,
         };
@@ -501,6 +496,19 @@ impl StageState {
 
 pub(super) fn is_effect(error: &SessionError) -> bool {
     matches!(error, SessionError::Stage(StageError::Stopped { .. }))
+}
+
+/// What went over a connection within a stage, among what went over all of them.
+pub(crate) fn call_of<'a>(
+    plan: &Plan,
+    edge: &Edge,
+    mut calls: impl Iterator<Item = &'a ConnectionReport>,
+) -> Option<&'a ConnectionReport> {
+    let id = |node: usize| plan.nodes[node].id.as_str();
+    calls.find(|call| {
+        (call.from.as_str(), call.to.as_str()) == (id(edge.from), id(edge.to))
+            && (&call.from_port, &call.to_port) == (&edge.from_port, &edge.to_port)
+    })
 }
 
 /// Waits until the session is to be closed.
