@@ -17,7 +17,10 @@ macro_rules! wire_enum {
         $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal, $text:literal;)* }
     ) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize,
+            serde::Deserialize,
+        )]
         #[non_exhaustive]
         pub enum $name {
             $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*

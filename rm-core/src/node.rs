@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::data::{DataError, RuntimeData};
 use crate::id::NodeId;
+use crate::params::ParameterProblem;
 
 /// What a node knows about itself when it is made.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,6 +61,9 @@ pub enum NodeError {
     /// The parameters are not what the node takes.
     #[error("invalid parameters: {0}")]
     Params(#[source] serde_json::Error),
+    /// A parameter is unknown, missing, or not what its specification asks for.
+    #[error(transparent)]
+    Parameter(#[from] ParameterProblem),
     /// A parameter has a value that makes no sense.
     #[error("parameter {name:?} {problem}")]
     Param {
@@ -174,6 +179,8 @@ pub struct InputSite<'a> {
 pub enum Produced {
     /// Call again.
     More,
+    /// Call again at this time; there is nothing to give before.
+    At(Instant),
     /// The source has ended.
     End,
 }
@@ -253,6 +260,28 @@ pub trait Node: Send {
     fn produce(&mut self, output: &mut Output) -> Result<Produced, NodeError> {
         let _ = output;
         Ok(Produced::End)
+    }
+
+    /// When it wants to be called although nothing comes in; asked after each call. Only of nodes whose
+    /// [`NodeMetadata::timed`](crate::NodeMetadata::timed) is true.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what was [due](Self::due) by now.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    fn on_time(&mut self, now: Instant, output: &mut Output) -> Result<(), NodeError> {
+        let _ = (now, output);
+        Ok(())
+    }
+
+    /// Whether, once nothing more will come in, what is held back is still to be waited for: then
+    /// [`finish`](Self::finish) is called when nothing is [due](Self::due) any more. Otherwise it is
+    /// called at once.
+    fn finishes_on_time(&self) -> bool {
+        false
     }
 
     /// Gives what is still held back, once nothing more will come in.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::formats::NodeFormats;
 use crate::header::DataType;
 use crate::node::{Node, NodeContext, NodeError};
 use crate::params::{ParameterProblem, ParameterSpec};
@@ -45,6 +46,9 @@ pub struct NodeMetadata {
     /// Whether it takes parameters beside those that are listed, as a class that declares none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open_params: bool,
+    /// Whether it acts by the clock, and so has to be called when nothing comes in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed: bool,
 }
 
 impl NodeMetadata {
@@ -116,6 +120,12 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
+    /// There is none of that name.
+    #[error("node type {name:?} is not registered")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
     /// There is a class of that name already, and it is another one.
     #[error("node type {name:?} is registered already, for the class {class}")]
     OtherClass {
@@ -125,6 +135,9 @@ pub enum RegistryError {
         class: String,
     },
 }
+
+/// Says which formats a node would take and give, from its context.
+pub type FormatsOf = Arc<dyn Fn(&NodeContext) -> Result<NodeFormats, NodeError> + Send + Sync>;
 
 #[derive(Clone)]
 enum Maker {
@@ -136,6 +149,11 @@ enum Maker {
 struct Entry {
     metadata: NodeMetadata,
     maker: Maker,
+    formats: Option<FormatsOf>,
+}
+
+fn entry(metadata: NodeMetadata, maker: Maker) -> Entry {
+    Entry { metadata, maker, formats: None }
 }
 
 /// The node types that a runtime knows.
@@ -162,7 +180,7 @@ impl NodeRegistry {
         if self.entries.contains_key(&name) {
             return Err(RegistryError::Duplicate { name });
         }
-        self.entries.insert(name, Entry { metadata, maker: Maker::Native(Arc::new(factory)) });
+        self.entries.insert(name, entry(metadata, Maker::Native(Arc::new(factory))));
         Ok(())
     }
 
@@ -184,13 +202,45 @@ impl NodeRegistry {
             }
             _ => {}
         }
-        self.entries.insert(name, Entry { metadata, maker: Maker::Worker(class) });
+        self.entries.insert(name, entry(metadata, Maker::Worker(class)));
+        Ok(())
+    }
+
+    /// Says which formats nodes of a type take and give. Of a type of which nothing is said they are all
+    /// that its metadata names. Whoever plans a pipeline asks, before any node is made; a file that a
+    /// node would read may be looked at then.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`] if there is no such type.
+    pub fn register_formats<F>(&mut self, node_type: &str, formats: F) -> Result<(), RegistryError>
+    where
+        F: Fn(&NodeContext) -> Result<NodeFormats, NodeError> + Send + Sync + 'static,
+    {
+        let Some(entry) = self.entries.get_mut(node_type) else {
+            return Err(RegistryError::Unknown { name: node_type.to_owned() });
+        };
+        entry.formats = Some(Arc::new(formats));
         Ok(())
     }
 
     /// The metadata of a type.
     pub fn metadata(&self, node_type: &str) -> Option<&NodeMetadata> {
         self.entries.get(node_type).map(|entry| &entry.metadata)
+    }
+
+    /// Which formats a node would take and give, as far as that is known; `None` where nothing is: of an
+    /// unknown type, of a class that names no types of data, and where the parameters are wrong.
+    pub fn formats(&self, context: &NodeContext) -> Option<NodeFormats> {
+        let entry = self.entries.get(&context.node_type)?;
+        if let Some(formats) = &entry.formats {
+            return formats(context).ok();
+        }
+        let NodeMetadata { accepts, produces, .. } = &entry.metadata;
+        let is_class = matches!(entry.maker, Maker::Worker(_));
+        if is_class && (accepts.is_empty() || produces.is_empty()) {
+            return None;
+        }
+        Some(NodeFormats::takes(accepts.clone()).gives(produces.clone()))
     }
 
     /// What makes nodes of a native type.
@@ -229,7 +279,7 @@ impl fmt::Debug for NodeRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Output, ParameterKind, RuntimeData};
+    use crate::{AudioFormats, Output, ParameterKind, RuntimeData};
     use serde_json::json;
 
     struct Nothing;
@@ -309,5 +359,26 @@ mod tests {
         let open = NodeMetadata { open_params: true, ..metadata() };
         assert!(open.check_params(&json!({"path": "x", "other": 1})).is_empty());
         assert_eq!(open.check_params(&json!({"path": 1, "other": 1})).len(), 1);
+    }
+
+    #[test]
+    fn formats_are_those_of_the_metadata_until_somebody_says_more() {
+        let mut registry = NodeRegistry::new();
+        registry.register(metadata(), |_| Ok(Box::new(Nothing))).unwrap();
+        let context = NodeContext { node_type: "Nothing".into(), ..NodeContext::default() };
+        let taken =
+            |registry: &NodeRegistry| registry.formats(&context).map(|f| f.taken().to_vec());
+        assert_eq!(taken(&registry), Some(vec![DataType::Audio.into()]));
+        let said = |_: &NodeContext| Ok(NodeFormats::takes([AudioFormats::f32()]));
+        registry.register_formats("Nothing", said).unwrap();
+        assert_eq!(taken(&registry), Some(vec![AudioFormats::f32().into()]));
+        let unknown = registry.register_formats("Something", said);
+        assert_eq!(unknown, Err(RegistryError::Unknown { name: "Something".into() }));
+        let refused = |_: &NodeContext| Err(NodeError::FixedParams);
+        registry.register_formats("Nothing", refused).unwrap();
+        assert_eq!(taken(&registry), None);
+        let mut registry = NodeRegistry::new();
+        registry.register_class(metadata(), "a:Nothing").unwrap();
+        assert_eq!(taken(&registry), None);
     }
 }

@@ -17,8 +17,8 @@ use rm_core::{
 };
 use serde::Deserialize;
 
-use super::input::{StreamFormat, audio, describe, is_interleaved};
 use super::wav::{WavSink, file_error};
+use crate::input::{StreamFormat, audio, describe, is_interleaved};
 
 /// Most sinks that write to the same place at the same time.
 const MAX_SINKS: u32 = 64;

@@ -14,8 +14,8 @@ use rm_core::{
 use serde::Deserialize;
 
 use super::buffer::SampleBuffer;
-use super::input::StreamFormat;
 use super::wav::WavSource;
+use crate::input::StreamFormat;
 
 const MAX_CHUNK_MS: u32 = 10_000;
 const MAX_GAP_MS: u32 = 600_000;

@@ -12,8 +12,8 @@ use rm_core::{
 use serde::Deserialize;
 
 use super::buffer::SampleBuffer;
-use super::input::{audio, describe, is_interleaved};
 use super::sample::{ChannelChange, Shape, convert, is_known};
+use crate::input::{audio, describe, is_interleaved};
 
 /// Most channels that one channel can be copied to.
 const MAX_CHANNELS: u16 = 256;

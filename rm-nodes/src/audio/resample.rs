@@ -17,7 +17,7 @@ use rm_core::{
 use rubato::{Fft, FixedSync, Resampler};
 use serde::Deserialize;
 
-use super::input::{StreamFormat, audio, describe, f32_samples};
+use crate::input::{StreamFormat, audio, describe, f32_samples};
 
 const MIN_RATE: u32 = 1_000;
 const MAX_RATE: u32 = 384_000;

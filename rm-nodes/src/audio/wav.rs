@@ -12,7 +12,7 @@ use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use rm_core::{AudioFormat, NodeError};
 
 use super::buffer::SampleBuffer;
-use super::input::StreamFormat;
+use crate::input::StreamFormat;
 
 /// Bytes of the shortest WAV header.
 const HEADER_LEN: u64 = 44;

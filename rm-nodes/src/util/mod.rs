@@ -1,3 +1,10 @@
 //! Nodes for any kind of data.
 
-pub(crate) mod pass_through;
+mod pass_through;
+
+use rm_core::{NodeRegistry, RegistryError};
+
+/// Adds the nodes of this folder.
+pub(crate) fn register_all(registry: &mut NodeRegistry) -> Result<(), RegistryError> {
+    pass_through::register(registry)
+}

@@ -4,12 +4,14 @@
 //! in a graph.
 
 use rm_core::{
-    DataType, Node, NodeError, NodeMetadata, NodeRegistry, Output, RegistryError, RuntimeData,
+    DataType, Node, NodeError, NodeFormats, NodeMetadata, NodeRegistry, Output, RegistryError,
+    RuntimeData,
 };
 use serde::Deserialize;
 
+use crate::define::define_with_formats;
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Params {}
 
 struct PassThrough;
@@ -33,10 +35,8 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         source: false,
         ..NodeMetadata::default()
     };
-    registry.register(metadata, |context| {
-        let Params {} = context.parse_params()?;
-        Ok(Box::new(PassThrough))
-    })
+    let formats = |_: &Params, _: &_| NodeFormats::takes(DataType::ALL.iter().copied());
+    define_with_formats(registry, metadata, formats, |Params {}, _| Ok(PassThrough))
 }
 
 #[cfg(test)]

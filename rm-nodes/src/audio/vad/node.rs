@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::scorer::{MODEL_FRAME, MODEL_RATE, Scorer, level_db};
 use super::segmenter::{Rules, Segment, Segmenter};
-use crate::audio::input::{audio, describe, f32_samples};
+use crate::input::{audio, describe, f32_samples};
 
 const MAX_RATE: u32 = 384_000;
 

@@ -6,34 +6,63 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use rm_core::{AudioFormat, AudioLayout, AudioView, NodeError, RuntimeData};
+use rm_core::{
+    AudioFormat, AudioLayout, AudioView, DataMetadata, NodeError, RuntimeData, VideoView,
+};
 use zerocopy::FromBytes;
 
 /// The item as audio.
-pub(super) fn audio<'a>(
+pub(crate) fn audio<'a>(
     item: &'a RuntimeData,
     expected: &'static str,
 ) -> Result<AudioView<'a>, NodeError> {
     item.as_audio().ok_or_else(|| NodeError::Input {
-        found: item.data_type().to_string(),
+        found: describe_item(item),
         expected: expected.to_owned(),
     })
 }
 
+/// The item as video.
+pub(crate) fn video<'a>(
+    item: &'a RuntimeData,
+    expected: &'static str,
+) -> Result<VideoView<'a>, NodeError> {
+    item.as_video().ok_or_else(|| NodeError::Input {
+        found: describe_item(item),
+        expected: expected.to_owned(),
+    })
+}
+
+/// What an item is, in words.
+pub(crate) fn describe_item(item: &RuntimeData) -> String {
+    match &item.header().metadata {
+        DataMetadata::Audio { sample_rate, channels, format, layout } => {
+            format!("{layout} audio in {format} of {channels} channels at {sample_rate} Hz")
+        }
+        DataMetadata::Video { width, height, format, .. } => {
+            format!("video in {format} of {width} x {height} pixels")
+        }
+        DataMetadata::Tensor { shape, dtype } => {
+            format!("tensor of {dtype} in the shape {shape:?}")
+        }
+        other => other.data_type().to_string(),
+    }
+}
+
 /// What `view` is, in words.
-pub(super) fn describe(view: &AudioView<'_>) -> String {
+pub(crate) fn describe(view: &AudioView<'_>) -> String {
     let (format, layout) = (view.format, view.layout);
     let (channels, rate) = (view.channels, view.sample_rate);
     format!("{layout} audio in {format} of {channels} channels at {rate} Hz")
 }
 
 /// Whether the samples of one frame lie side by side, which those of one channel always do.
-pub(super) fn is_interleaved(view: &AudioView<'_>) -> bool {
+pub(crate) fn is_interleaved(view: &AudioView<'_>) -> bool {
     view.layout == AudioLayout::Interleaved || view.channels == 1
 }
 
 /// The samples of interleaved f32 audio; copied only where the payload is not aligned.
-pub(super) fn f32_samples<'a>(view: &AudioView<'a>) -> Result<Cow<'a, [f32]>, NodeError> {
+pub(crate) fn f32_samples<'a>(view: &AudioView<'a>) -> Result<Cow<'a, [f32]>, NodeError> {
     if view.format != AudioFormat::F32 || !is_interleaved(view) {
         return Err(NodeError::Input {
             found: describe(view),
@@ -52,23 +81,23 @@ pub(super) fn f32_samples<'a>(view: &AudioView<'a>) -> Result<Cow<'a, [f32]>, No
 
 /// The format that a stream began with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StreamFormat {
+pub(crate) struct StreamFormat {
     /// Samples per second and channel, in Hz.
-    pub(super) sample_rate: u32,
+    pub(crate) sample_rate: u32,
     /// Number of channels.
-    pub(super) channels: u16,
+    pub(crate) channels: u16,
     /// How one sample is stored.
-    pub(super) format: AudioFormat,
+    pub(crate) format: AudioFormat,
 }
 
 impl StreamFormat {
     /// The format of `view`.
-    pub(super) fn of(view: &AudioView<'_>) -> Self {
+    pub(crate) fn of(view: &AudioView<'_>) -> Self {
         Self { sample_rate: view.sample_rate, channels: view.channels, format: view.format }
     }
 
     /// Refuses an item of another format.
-    pub(super) fn check(&self, view: &AudioView<'_>) -> Result<(), NodeError> {
+    pub(crate) fn check(&self, view: &AudioView<'_>) -> Result<(), NodeError> {
         if *self == Self::of(view) {
             return Ok(());
         }
