@@ -7,20 +7,70 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use crate::audio::{AudioFormat, AudioLayout};
 use crate::header::DataType;
 use crate::video::VideoFormat;
 
-/// Which values a property of a format may have.
-#[derive(Debug, Clone, PartialEq)]
+/// Which values a property of a format may have. In JSON they are one value, a list of values, or an
+/// object with `min` and `max`; any where there is nothing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(into = "Written<T>", try_from = "Written<T>")]
+#[serde(bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>"))]
 #[non_exhaustive]
 pub enum Values<T> {
     /// Any.
+    #[default]
     Any,
     /// One of these, of which there is at least one; the first is the one to convert to.
     OneOf(Vec<T>),
     /// From one to another, both included.
     Range(T, T),
+}
+
+/// How values stand in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a value, a list of values, or an object with min and max")]
+enum Written<T> {
+    One(T),
+    List(Vec<T>),
+    Range { min: T, max: T },
+    Any(Option<()>),
+}
+
+impl<T> From<Values<T>> for Written<T> {
+    fn from(values: Values<T>) -> Self {
+        match values {
+            Values::Any => Self::Any(None),
+            Values::OneOf(mut values) if values.len() == 1 => Self::One(values.remove(0)),
+            Values::OneOf(values) => Self::List(values),
+            Values::Range(min, max) => Self::Range { min, max },
+        }
+    }
+}
+
+impl<T> TryFrom<Written<T>> for Values<T> {
+    type Error = &'static str;
+
+    fn try_from(written: Written<T>) -> Result<Self, Self::Error> {
+        Ok(match written {
+            Written::Any(_) => Self::Any,
+            Written::One(value) => Self::OneOf(vec![value]),
+            Written::List(values) if values.is_empty() => {
+                return Err("a list of values is empty, expected at least one");
+            }
+            Written::List(values) => Self::OneOf(values),
+            Written::Range { min, max } => Self::Range(min, max),
+        })
+    }
+}
+
+impl<T> Values<T> {
+    fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
 }
 
 impl<T: Copy + PartialOrd> Values<T> {
@@ -104,15 +154,20 @@ impl<T: fmt::Display> fmt::Display for Values<T> {
 }
 
 /// A set of formats of audio.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AudioFormats {
     /// Samples per second and channel, in Hz.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub sample_rate: Values<u32>,
     /// Number of channels.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub channels: Values<u16>,
     /// How one sample is stored.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub format: Values<AudioFormat>,
     /// How the channels lie in memory; of no meaning where there is one channel.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub layout: Values<AudioLayout>,
 }
 
@@ -136,13 +191,17 @@ impl AudioFormats {
 }
 
 /// A set of formats of video.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VideoFormats {
     /// Width in pixels.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub width: Values<u32>,
     /// Height in pixels.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub height: Values<u32>,
     /// How the pixels lie in memory.
+    #[serde(default, skip_serializing_if = "Values::is_any")]
     pub format: Values<VideoFormat>,
 }
 
@@ -151,8 +210,10 @@ impl VideoFormats {
     pub const ANY: Self = Self { width: Values::Any, height: Values::Any, format: Values::Any };
 }
 
-/// A set of formats of one type of data.
-#[derive(Debug, Clone, PartialEq)]
+/// A set of formats of one type of data. In JSON it is the name of the type, for everything of it, or
+/// an object such as `{"audio": {"sample_rate": 16000, "channels": 1}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "WrittenFormats")]
 #[non_exhaustive]
 pub enum Formats {
     /// Audio.
@@ -161,6 +222,56 @@ pub enum Formats {
     Video(VideoFormats),
     /// Anything of another type.
     Other(DataType),
+}
+
+/// How formats stand in JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WrittenFormats {
+    Any(DataType),
+    Some(Described),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Described {
+    Audio(AudioFormats),
+    Video(VideoFormats),
+}
+
+impl TryFrom<Value> for Formats {
+    type Error = String;
+
+    fn try_from(written: Value) -> Result<Self, String> {
+        if let Value::String(name) = &written {
+            return DataType::from_name(name).map(Self::any).ok_or_else(|| {
+                let known: Vec<_> = DataType::ALL.iter().map(|known| known.name()).collect();
+                format!("there is no type of data {name:?}; expected one of {}", known.join(", "))
+            });
+        }
+        match serde_json::from_value(written) {
+            Ok(Described::Audio(audio)) => Ok(Self::Audio(audio)),
+            Ok(Described::Video(video)) => Ok(Self::Video(video)),
+            Err(error) => Err(format!("{error}; {EXAMPLE}")),
+        }
+    }
+}
+
+const EXAMPLE: &str = "expected a type of data, or formats of audio or video such as {\"audio\": \
+    {\"sample_rate\": 16000, \"channels\": [1, 2], \"format\": \"f32\"}}";
+
+impl From<Formats> for WrittenFormats {
+    fn from(formats: Formats) -> Self {
+        match formats {
+            Formats::Audio(audio) if audio != AudioFormats::ANY => {
+                Self::Some(Described::Audio(audio))
+            }
+            Formats::Video(video) if video != VideoFormats::ANY => {
+                Self::Some(Described::Video(video))
+            }
+            any => Self::Any(any.data_type()),
+        }
+    }
 }
 
 impl Formats {
@@ -432,5 +543,38 @@ mod tests {
             .gives_from(|_| vec![DataType::Json.into()]);
         assert_eq!(both.given(&any), [Formats::Other(DataType::Json)]);
         assert_eq!(NodeFormats::source([DataType::Video]).given(&[]).len(), 1);
+    }
+
+    #[test]
+    fn formats_are_read_as_they_are_written() {
+        let check = |text: &str, formats: Formats| {
+            assert_eq!(serde_json::to_string(&formats).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Formats>(text).unwrap(), formats);
+        };
+        check(r#""text""#, DataType::Text.into());
+        check(r#""audio""#, AudioFormats::ANY.into());
+        let audio = AudioFormats {
+            sample_rate: Values::OneOf(vec![8_000, 16_000]),
+            channels: Values::only(1),
+            format: Values::only(AudioFormat::F32),
+            layout: Values::Any,
+        };
+        check(
+            r#"{"audio":{"sample_rate":[8000,16000],"channels":1,"format":"f32"}}"#,
+            audio.into(),
+        );
+        let video = VideoFormats { width: Values::Range(1, 640), ..VideoFormats::ANY };
+        check(r#"{"video":{"width":{"min":1,"max":640}}}"#, video.into());
+        for (wrong, message) in [
+            (r#""sound""#, "there is no type of data \"sound\"; expected one of audio, video"),
+            (r#"{"audio":{"rate":1}}"#, "unknown field `rate`, expected one of `sample_rate`"),
+            (r#"{"audio":{"channels":[]}}"#, "a list of values is empty"),
+            (r#"{"audio":{"channels":"two"}}"#, "expected a value, a list of values, or an object"),
+            (r#"{"text":{}}"#, "unknown variant `text`, expected `audio` or `video`"),
+            ("5", "expected a type of data, or formats of audio or video such as {\"audio\":"),
+        ] {
+            let error = serde_json::from_str::<Formats>(wrong).unwrap_err().to_string();
+            assert!(error.contains(message), "{wrong}: {error}");
+        }
     }
 }

@@ -263,19 +263,19 @@ impl DataMetadata {
                 )
             }
             Self::Video { width, height, format, .. } => {
-                let what = format!("a {width} x {height} frame in {format}");
+                let what = || format!("a {width} x {height} frame in {format}");
                 match format.frame_bytes(*width, *height) {
-                    None => Err(MetadataError::SizeOverflow { what }),
+                    None => Err(MetadataError::SizeOverflow { what: what() }),
                     Some(expected) if expected == len => Ok(()),
-                    Some(expected) => mismatch(what, expected.to_string()),
+                    Some(expected) => mismatch(what(), expected.to_string()),
                 }
             }
             Self::Tensor { shape, dtype } => {
-                let what = format!("a tensor of shape {shape:?} in {dtype}");
+                let what = || format!("a tensor of shape {shape:?} in {dtype}");
                 match dtype.array_bytes(shape) {
-                    None => Err(MetadataError::SizeOverflow { what }),
+                    None => Err(MetadataError::SizeOverflow { what: what() }),
                     Some(expected) if expected == len => Ok(()),
-                    Some(expected) => mismatch(what, expected.to_string()),
+                    Some(expected) => mismatch(what(), expected.to_string()),
                 }
             }
             Self::Text { .. } | Self::Json | Self::Binary => Ok(()),

@@ -33,6 +33,10 @@ impl NodeContext {
     /// Key in [`metadata`](Self::metadata) of the folder that relative paths start from.
     pub const BASE_DIR: &str = "base_dir";
 
+    /// Key in [`metadata`](Self::metadata) of how many inputs the node has: pairs of a node that items
+    /// come from and a port that they come to.
+    pub const INPUTS: &str = "inputs";
+
     /// The parameters as a typed struct.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::formats::NodeFormats;
+use crate::formats::{Formats, NodeFormats};
 use crate::header::DataType;
 use crate::node::{Node, NodeContext, NodeError};
 use crate::params::{ParameterProblem, ParameterSpec};
@@ -33,6 +33,13 @@ pub struct NodeMetadata {
     pub accepts: Vec<DataType>,
     /// The types of data that it makes; empty for a sink, and for a class that does not say.
     pub produces: Vec<DataType>,
+    /// The formats that it takes whatever its parameters are, where that is said; otherwise all of what it
+    /// [accepts](Self::accepts).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<Formats>,
+    /// The formats that it makes whatever its parameters and its input are, where that is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gives: Vec<Formats>,
     /// Whether it makes data without being given any.
     pub source: bool,
     /// The input ports that connections to it may name; most nodes have none. A class that says none
@@ -228,19 +235,21 @@ impl NodeRegistry {
         self.entries.get(node_type).map(|entry| &entry.metadata)
     }
 
-    /// Which formats a node would take and give, as far as that is known; `None` where nothing is: of an
-    /// unknown type, of a class that names no types of data, and where the parameters are wrong.
+    /// Which formats a node would take and give, as far as that is known; `None` of an unknown type and
+    /// where the parameters are wrong. What a class does not say is anything: it gives no formats then.
     pub fn formats(&self, context: &NodeContext) -> Option<NodeFormats> {
         let entry = self.entries.get(&context.node_type)?;
         if let Some(formats) = &entry.formats {
             return formats(context).ok();
         }
-        let NodeMetadata { accepts, produces, .. } = &entry.metadata;
+        let NodeMetadata { accepts, produces, takes, gives, .. } = &entry.metadata;
+        let any = |types: &[DataType]| types.iter().copied().map(Formats::any).collect();
+        let takes: Vec<_> = if takes.is_empty() { any(accepts) } else { takes.clone() };
+        let gives: Vec<_> = if gives.is_empty() { any(produces) } else { gives.clone() };
         let is_class = matches!(entry.maker, Maker::Worker(_));
-        if is_class && (accepts.is_empty() || produces.is_empty()) {
-            return None;
-        }
-        Some(NodeFormats::takes(accepts.clone()).gives(produces.clone()))
+        // A class that does not say what it takes may take anything.
+        let takes = if is_class && takes.is_empty() { any(DataType::ALL) } else { takes };
+        Some(NodeFormats::takes(takes).gives(gives))
     }
 
     /// What makes nodes of a native type.
@@ -378,7 +387,11 @@ mod tests {
         registry.register_formats("Nothing", refused).unwrap();
         assert_eq!(taken(&registry), None);
         let mut registry = NodeRegistry::new();
-        registry.register_class(metadata(), "a:Nothing").unwrap();
-        assert_eq!(taken(&registry), None);
+        let silent = NodeMetadata { accepts: Vec::new(), ..metadata() };
+        registry.register_class(silent, "a:Nothing").unwrap();
+        assert_eq!(taken(&registry).map(|taken| taken.len()), Some(DataType::ALL.len()));
+        let exact = NodeMetadata { takes: vec![AudioFormats::f32().into()], ..metadata() };
+        registry.register_class(exact, "a:Nothing").unwrap();
+        assert_eq!(taken(&registry), Some(vec![AudioFormats::f32().into()]));
     }
 }
