@@ -34,6 +34,8 @@ pub enum Work {
     Produce,
     /// What it makes after its last item.
     Finish,
+    /// What it does by the clock.
+    Timer,
 }
 
 /// What a part of the time of an item was spent on.

@@ -2,6 +2,7 @@
 //!
 //! Main type: [`Running`].
 
+mod clock;
 mod ending;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use rm_core::{
 use rm_ipc::{Latencies, PublishError, ReceiveError};
 use tokio::sync::mpsc;
 
+use self::clock::Source;
 use self::timing::Timing;
 use super::controls::Controls;
 use super::{StageError, StageEvent};
@@ -152,8 +154,8 @@ impl Running {
         }
         let ids = self.nodes.iter().map(|node| node.inner.id.clone()).collect();
         (self.tell)(StageEvent::Ready { nodes: ids });
-        let mut sources: Vec<_> =
-            (0..self.nodes.len()).filter(|place| self.nodes[*place].inner.source).collect();
+        let places = (0..self.nodes.len()).filter(|place| self.nodes[*place].inner.source);
+        let mut sources: Vec<_> = places.map(Source::new).collect();
         loop {
             if self.controls.is_stopped() || !go_on() {
                 return Err(self.stopped_error());
@@ -166,20 +168,14 @@ impl Running {
             if self.controls.is_started() {
                 // Before the start consumers may still be joining.
                 idle &= !self.take_from_feed()?;
-                let mut ended = Vec::new();
-                for place in &sources {
-                    idle = false;
-                    if self.produce(*place)? == Produced::End {
-                        ended.push(*place);
-                    }
-                }
-                sources.retain(|place| !ended.contains(place));
+                idle &= !self.ask(&mut sources)?;
             }
+            idle &= !self.act_on_time()?;
             let open = self.readings.iter().any(|reading| reading.open);
             if sources.is_empty() && !open && self.stage.feed.is_none() {
                 break;
             }
-            if idle && !self.wait(!sources.is_empty()) {
+            if idle && !self.wait(&sources) {
                 self.tell_times();
             }
         }
@@ -206,18 +202,21 @@ impl Running {
     }
 
     /// Waits for something to do; `false` if it is only time to tell what was recorded.
-    fn wait(&self, has_sources: bool) -> bool {
+    fn wait(&self, sources: &[Source]) -> bool {
         let controls = &self.controls;
+        let waits_for_start = !controls.is_started() && !sources.is_empty();
         let ready = || {
             let started = controls.is_started();
             controls.is_stopped()
                 || controls.has_changes()
                 || self.stage.epoch() != self.epoch
-                || (started && has_sources)
+                || (started && waits_for_start)
                 || self.readings.iter().any(Reading::is_ready)
                 || (started && self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready))
         };
-        self.stage.bell.wait(ready, self.times_due())
+        let times = sources.iter().filter_map(|source| source.not_before);
+        let deadline = times.chain(self.due()).chain(self.times_due()).min();
+        self.stage.bell.wait(ready, deadline)
     }
 
     /// The node that is being called.

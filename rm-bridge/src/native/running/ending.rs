@@ -14,6 +14,7 @@ impl Running {
     /// Lets the nodes finish, in order.
     pub(super) fn finish(&mut self) -> Result<StageEvent, StageError> {
         for place in 0..self.nodes.len() {
+            self.finish_on_time(place)?;
             self.begin_making(place, Work::Finish, 0);
             let node = &mut self.nodes[place];
             self.called = Some(place);

@@ -2,7 +2,7 @@
 //! something with `cargo test --release … -- --nocapture`.
 
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use rm_core::{Node, TraceContext};
@@ -171,4 +171,99 @@ fn work_on_no_item_that_fails_is_told_too() {
         let [failed] = failed.as_slice() else { panic!("{told:?}") };
         assert_eq!(failed.work, work);
     }
+}
+
+/// Gives an item at the beginning, and ends a while later.
+struct Paced {
+    until: Option<Instant>,
+}
+
+impl Node for Paced {
+    fn process(&mut self, _: RuntimeData, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        unreachable!("a source is given nothing")
+    }
+
+    fn produce(&mut self, output: &mut rm_core::Output) -> Result<Produced, NodeError> {
+        let Some(until) = self.until else {
+            output.push(RuntimeData::binary(vec![1]).expect("short"));
+            let until = Instant::now() + Duration::from_millis(40);
+            self.until = Some(until);
+            return Ok(Produced::At(until));
+        };
+        assert!(Instant::now() >= until, "the source was asked before its time");
+        Ok(Produced::End)
+    }
+}
+
+/// Holds items back for some time, also at the end.
+struct Held {
+    delay: Duration,
+    items: Vec<(Instant, RuntimeData)>,
+    given_at: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Node for Held {
+    fn process(&mut self, input: RuntimeData, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        self.items.push((Instant::now() + self.delay, input));
+        Ok(())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.items.first().map(|(due, _)| *due)
+    }
+
+    fn on_time(&mut self, now: Instant, output: &mut rm_core::Output) -> Result<(), NodeError> {
+        let (due, item) = self.items.remove(0);
+        assert!(now >= due, "the node was called before its time");
+        self.given_at.lock().expect("no panic").push(now);
+        output.push(item);
+        Ok(())
+    }
+
+    fn finishes_on_time(&self) -> bool {
+        true
+    }
+
+    fn finish(&mut self, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        assert!(self.items.is_empty(), "the node was finished before its time");
+        Ok(())
+    }
+}
+
+#[test]
+fn nodes_are_called_by_the_clock_while_nothing_comes_and_before_they_finish() {
+    for delay in [5, 80].map(Duration::from_millis) {
+        let given_at: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let held = Held { delay, items: Vec::new(), given_at: Arc::clone(&given_at) };
+        let nodes: Vec<Box<dyn Node>> =
+            vec![Box::new(Paced { until: None }), Box::new(held), Box::new(Same)];
+        let (mut running, _plane) = running(nodes, None);
+        let began = Instant::now();
+        running.run(&mut || true).expect("nothing fails");
+        let given_at = given_at.lock().expect("no panic").clone();
+        assert_eq!(given_at.len(), 1);
+        assert!(given_at[0] >= began + delay);
+        assert_eq!(running.controls.meter(2).counts.items_in, 1);
+    }
+}
+
+#[test]
+fn a_stage_that_waits_for_the_clock_can_be_stopped() {
+    let delay = Duration::from_secs(600);
+    let held = Held { delay, items: Vec::new(), given_at: Arc::default() };
+    let item = RuntimeData::binary(vec![1]).expect("short");
+    let nodes: Vec<Box<dyn Node>> = vec![Box::new(Source { left: 1, item }), Box::new(held)];
+    let (mut running, _plane) = running(nodes, None);
+    let controls = Arc::clone(&running.controls);
+    let bell = running.stage.bell.ringer();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while controls.meter(1).counts.items_in == 0 {
+                std::thread::yield_now();
+            }
+            controls.stop();
+            bell.ring();
+        });
+        assert!(matches!(running.run(&mut || true), Err(StageError::Stopped { .. })));
+    });
 }
