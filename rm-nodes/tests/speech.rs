@@ -54,7 +54,8 @@ fn pass(chain: &mut [Box<dyn Node>], items: Vec<RuntimeData>, end: bool) -> Vec<
         if end {
             node.finish(&mut output).unwrap();
         }
-        items = output.drain().collect();
+        let made = output.drain_ports().filter(|(port, _)| port.is_none());
+        items = made.map(|(_, item)| item).collect();
     }
     items
 }
@@ -70,7 +71,9 @@ fn utterances(vad: Box<dyn Node>) -> Vec<RuntimeData> {
     let mut found = Vec::new();
     let mut output = Output::default();
     while source.produce(&mut output).unwrap() == Produced::More {
-        found.extend(pass(&mut chain, output.drain().collect(), false));
+        let audio = output.drain_ports().filter(|(port, _)| port.is_none());
+        let audio = audio.map(|(_, item)| item).collect();
+        found.extend(pass(&mut chain, audio, false));
     }
     found.extend(pass(&mut chain, Vec::new(), true));
     found

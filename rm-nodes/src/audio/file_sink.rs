@@ -1,102 +1,34 @@
-//! `AudioFileSinkNode`: writes what it gets to a WAV file.
+//! `AudioFileSinkNode`: writes what it gets to a WAV or FLAC file.
 //!
 //! The file has the format of the first item. It is written under a temporary name beside its
 //! place and moved there once it is complete, so nobody ever sees half a file; a sink that is
-//! dropped before the end removes what it has written. A stream without any audio leaves a WAV
-//! file without samples (mono f32 at 48 kHz, since nothing tells its format), so that the result
-//! of an earlier run is not taken for this one's.
+//! dropped before the end removes what it has written. A stream without any audio leaves a file
+//! without samples (mono at 48 kHz, f32 in WAV and i16 in FLAC, since nothing tells its format), so
+//! that the result of an earlier run is not taken for this one's.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rm_core::{
-    AudioFormat, DataType, Node, NodeContext, NodeError, NodeMetadata, NodeRegistry, Output,
-    ParameterKind, ParameterSpec, RegistryError, RuntimeData,
+    AudioFormat, DataType, InputSite, Node, NodeContext, NodeError, NodeFormats, NodeMetadata,
+    NodeRegistry, Output, ParameterKind, ParameterSpec, RegistryError, RuntimeData,
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::wav::{WavSink, file_error};
-use crate::input::{StreamFormat, audio, describe, is_interleaved};
+use super::codec::{FileWriter, Tags, WriteFormat};
+use crate::define::{define_with_formats, wrong};
+use crate::files::TemporaryFile;
+use crate::input::{StreamFormat, audio, describe, describe_item, is_interleaved};
 
-/// Most sinks that write to the same place at the same time.
-const MAX_SINKS: u32 = 64;
+/// The port by which tags come.
+const TAGS: &str = "tags";
 
-/// The format of a file about whose stream nothing is known.
-const EMPTY: StreamFormat =
-    StreamFormat { sample_rate: 48_000, channels: 1, format: AudioFormat::F32 };
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Deserialize)]
 struct Params {
     path: String,
-}
-
-/// A file under a temporary name, removed unless it is kept.
-///
-/// It is locked while it is in use. What a killed process has left is not, and is used again by
-/// the next sink for the same place, so that such files do not pile up.
-struct TemporaryFile {
-    path: PathBuf,
-    /// Holds the lock until the file has its final name.
-    _lock: File,
-    kept: bool,
-}
-
-impl TemporaryFile {
-    /// Makes a new file beside `target`, and the folder for both where it is missing.
-    fn create(target: &Path) -> Result<(Self, File), NodeError> {
-        let folder = target.parent().unwrap_or(Path::new(""));
-        if !folder.as_os_str().is_empty() {
-            fs::create_dir_all(folder).map_err(|error| file_error("create", folder, error))?;
-        }
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        for attempt in 0..MAX_SINKS {
-            let path = folder.join(format!(".{name}.{attempt}.part"));
-            let claimed = Self::claim(path);
-            if let Some(made) = claimed.map_err(|error| file_error("create", target, error))? {
-                return Ok(made);
-            }
-        }
-        let problem = format!("{MAX_SINKS} others are writing it at the same time");
-        Err(file_error("create", target, problem))
-    }
-
-    /// The file at `path`, empty; `None` if another sink has it.
-    fn claim(path: PathBuf) -> io::Result<Option<(Self, File)>> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).open(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // Before it was locked here, its owner may have moved it to its place, or removed it.
-        let (opened, found) = (file.metadata()?, fs::metadata(&path));
-        if !found.is_ok_and(|found| (found.dev(), found.ino()) == (opened.dev(), opened.ino())) {
-            return Ok(None);
-        }
-        file.set_len(0)?;
-        let temporary = Self { path, _lock: file.try_clone()?, kept: false };
-        Ok(Some((temporary, file)))
-    }
-
-    /// Moves it to its final place.
-    fn keep_as(mut self, target: &Path) -> Result<(), NodeError> {
-        fs::rename(&self.path, target).map_err(|error| file_error("create", target, error))?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Nobody is left to be told of a failure here.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+    format: String,
+    tags: Value,
 }
 
 /// How far the file is.
@@ -106,46 +38,79 @@ enum State {
     /// A file without a header: no item has come yet.
     Created(TemporaryFile, File),
     /// A file that grows.
-    Writing(TemporaryFile, WavSink),
+    Writing(TemporaryFile, FileWriter),
 }
 
 struct AudioFileSink {
     path: PathBuf,
+    write: WriteFormat,
+    tags: Tags,
     state: State,
 }
 
-impl AudioFileSink {
-    fn new(context: &NodeContext) -> Result<Self, NodeError> {
-        let Params { path } = context.parse_params()?;
-        let path = context.resolve_path(&path);
-        if path.file_name().is_none() || path.is_dir() {
-            let problem = format!(
-                "is {}, which names no file; expected where to write a WAV file",
-                path.display()
-            );
-            return Err(NodeError::Param { name: "path", problem });
+/// The format that the parameters name, or that the path ends in.
+fn write_format(params: &Params) -> Result<WriteFormat, NodeError> {
+    if params.format != "auto" {
+        return WriteFormat::named(&params.format)
+            .map_err(|expected| wrong("format", &params.format, expected));
+    }
+    let extension = Path::new(&params.path).extension().unwrap_or_default();
+    let extension = extension.to_string_lossy().to_ascii_lowercase();
+    let name = match extension.as_str() {
+        "wav" | "wave" => "wav",
+        "flac" => "flac",
+        _ => {
+            let expected = "a path that ends in .wav, .wave or .flac, or the parameter \"format\"";
+            return Err(wrong("path", format!("{:?}", params.path), expected));
         }
-        Ok(Self { path, state: State::Idle })
+    };
+    WriteFormat::named(name).map_err(|expected| {
+        wrong("path", format!("{:?}", params.path), format!("a file of the format {expected}"))
+    })
+}
+
+impl AudioFileSink {
+    fn new(params: Params, context: &NodeContext) -> Result<Self, NodeError> {
+        let path = context.resolve_path(&params.path);
+        if path.file_name().is_none() || path.is_dir() {
+            let found = format!("{}, which names no file", path.display());
+            return Err(wrong("path", found, "where to write a WAV or FLAC file"));
+        }
+        let tags = Tags::from_json(&params.tags)
+            .map_err(|problem| NodeError::Param { name: "tags", problem })?;
+        Ok(Self { path, write: write_format(&params)?, tags, state: State::Idle })
     }
 
     /// The file with its header written for `format`.
-    fn writing(&mut self, format: StreamFormat) -> Result<&mut WavSink, NodeError> {
-        self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Idle => {
-                let (temporary, file) = TemporaryFile::create(&self.path)?;
-                let sink = WavSink::new(file, &self.path, format)?;
-                State::Writing(temporary, sink)
+    fn writing(&mut self, format: StreamFormat) -> Result<&mut FileWriter, NodeError> {
+        let (temporary, file) = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => TemporaryFile::create(&self.path)?,
+            State::Created(temporary, file) => (temporary, file),
+            State::Writing(temporary, writer) => {
+                self.state = State::Writing(temporary, writer);
+                return self.written();
             }
-            State::Created(temporary, file) => {
-                let sink = WavSink::new(file, &self.path, format)?;
-                State::Writing(temporary, sink)
-            }
-            writing => writing,
         };
+        let writer = FileWriter::new(file, &self.path, self.write, format, self.tags.clone())?;
+        self.state = State::Writing(temporary, writer);
+        self.written()
+    }
+
+    fn written(&mut self) -> Result<&mut FileWriter, NodeError> {
         match &mut self.state {
-            State::Writing(_, sink) => Ok(sink),
-            _ => unreachable!("the state was set above"),
+            State::Writing(_, writer) => Ok(writer),
+            _ => Err(NodeError::Failed { message: "no file is open".to_owned(), source: None }),
         }
+    }
+
+    /// The format of a file about whose stream nothing is known.
+    fn empty(&self) -> StreamFormat {
+        let format = match self.write {
+            WriteFormat::Wav => AudioFormat::F32,
+            #[cfg(feature = "codecs")]
+            WriteFormat::Flac => AudioFormat::I16,
+        };
+        StreamFormat { sample_rate: 48_000, channels: 1, format }
     }
 }
 
@@ -164,18 +129,47 @@ impl Node for AudioFileSink {
                 expected: "interleaved audio; put a FormatConverterNode before it".to_owned(),
             });
         }
-        let sink = self.writing(StreamFormat::of(&view))?;
-        sink.format().check(&view)?;
-        sink.write(view.bytes)
+        let writer = self.writing(StreamFormat::of(&view))?;
+        writer.format().check(&view)?;
+        writer.write(view.bytes)
+    }
+
+    fn process_from(
+        &mut self,
+        site: InputSite<'_>,
+        input: RuntimeData,
+        output: &mut Output,
+    ) -> Result<(), NodeError> {
+        if site.port != Some(TAGS) {
+            return self.process(input, output);
+        }
+        let wrong = |found: String| NodeError::Input {
+            found,
+            expected: "an object of tags as JSON on its port \"tags\"".to_owned(),
+        };
+        if input.data_type() != DataType::Json {
+            return Err(wrong(describe_item(&input)));
+        }
+        let tags = Tags::from_json(&input.parse_json()?);
+        self.tags.replace_by(&tags.map_err(|problem| wrong(format!("JSON whose tags {problem}")))?);
+        Ok(())
     }
 
     fn finish(&mut self, _: &mut Output) -> Result<(), NodeError> {
-        self.writing(EMPTY)?;
-        if let State::Writing(temporary, sink) = std::mem::replace(&mut self.state, State::Idle) {
-            sink.complete()?;
+        self.writing(self.empty())?;
+        if let State::Writing(temporary, writer) = std::mem::replace(&mut self.state, State::Idle) {
+            writer.complete(temporary.path(), &self.tags)?;
             temporary.keep_as(&self.path)?;
         }
         Ok(())
+    }
+}
+
+fn formats(params: &Params, _: &NodeContext) -> NodeFormats {
+    let none = [] as [DataType; 0];
+    match write_format(params) {
+        Ok(write) => NodeFormats::takes([write.takes()]).gives(none),
+        Err(_) => NodeFormats::takes([DataType::Audio]).gives(none),
     }
 }
 
@@ -183,21 +177,40 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
     let metadata = NodeMetadata {
         name: "AudioFileSinkNode".to_owned(),
         version: "1.0.0".to_owned(),
-        description: "writes audio to a WAV file of the same format (f32, i16, i24, i32, u8)"
+        description: "writes audio to a file of the same sample format: WAV of any format or, with \
+                      the feature \"codecs\", FLAC of i16, i24, i32 or u8; tags come as JSON on the \
+                      port \"tags\", as an AudioFileSourceNode gives them"
             .to_owned(),
         capabilities: Vec::new(),
-        parameters: vec![ParameterSpec::required(
-            "path",
-            ParameterKind::String,
-            "the WAV file to write; a missing folder is made, an existing file is replaced once \
-             the new one is complete",
-        )],
-        accepts: vec![DataType::Audio],
+        parameters: vec![
+            ParameterSpec::required(
+                "path",
+                ParameterKind::String,
+                "the file to write; a missing folder is made, an existing file is replaced once \
+                 the new one is complete",
+            ),
+            ParameterSpec::optional(
+                "format",
+                ParameterKind::String,
+                "auto",
+                "format of the file; auto goes by the end of its path",
+            )
+            .choices(["auto", "wav", "flac"]),
+            ParameterSpec::optional(
+                "tags",
+                ParameterKind::Object,
+                json!({}),
+                "title, artist and so on: texts, or lists of texts, by name; what comes by the port \
+                 goes before them",
+            ),
+        ],
+        accepts: vec![DataType::Audio, DataType::Json],
         produces: Vec::new(),
         source: false,
+        input_ports: vec![TAGS.to_owned()],
         ..NodeMetadata::default()
     };
-    registry.register(metadata, |context| Ok(Box::new(AudioFileSink::new(context)?)))
+    define_with_formats(registry, metadata, formats, AudioFileSink::new)
 }
 
 #[cfg(test)]

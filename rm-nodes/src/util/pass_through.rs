@@ -23,6 +23,11 @@ impl Node for PassThrough {
     }
 }
 
+/// The formats of a node that gives whatever it takes.
+pub(super) fn any_formats() -> NodeFormats {
+    NodeFormats::takes(DataType::ALL.iter().copied())
+}
+
 pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError> {
     let metadata = NodeMetadata {
         name: "PassThroughNode".to_owned(),
@@ -35,7 +40,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         source: false,
         ..NodeMetadata::default()
     };
-    let formats = |_: &Params, _: &_| NodeFormats::takes(DataType::ALL.iter().copied());
+    let formats = |_: &Params, _: &_| any_formats();
     define_with_formats(registry, metadata, formats, |Params {}, _| Ok(PassThrough))
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Rules {
 }
 
 /// A range of frames with speech. The ends are exclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Segment {
     /// First frame, with padding.
     pub(super) start: u64,
@@ -35,25 +35,77 @@ pub(super) struct Segment {
     pub(super) speech_end: u64,
     /// Behind the last frame, with padding.
     pub(super) end: u64,
+    /// The energies of the frames from the first to the last one of speech, added up.
+    pub(super) energy: f64,
+}
+
+/// That speech begins or ends. A cut of what is too long is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Speech began with this frame.
+    Begin {
+        /// The first frame of speech.
+        at: u64,
+    },
+    /// Speech ended.
+    End {
+        /// Behind the last frame of speech.
+        at: u64,
+        /// Whether it was enough for a segment.
+        kept: bool,
+    },
+}
+
+/// What follows from a frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Step {
+    /// The segment that ends with it.
+    pub(super) segment: Option<Segment>,
+    /// Whether speech begins or ends.
+    pub(super) turn: Option<Turn>,
+}
+
+/// What is known for certain of the frames so far, beside the segments that have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Certain {
+    /// The first frame of the open segment, if it will not be dropped any more.
+    pub(super) speech_from: Option<u64>,
+    /// The first frame of which it is open whether it belongs to a segment.
+    pub(super) until: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// No segment; so many frames above `enter` in a row.
-    Silence { run: u64 },
+    /// No segment; so many frames above `enter` in a row, and their energy.
+    Silence { run: u64, energy: f64 },
     /// Within a segment.
     Speech(Open),
 }
+
+const SILENCE: State = State::Silence { run: 0, energy: 0.0 };
 
 /// A segment that has not ended.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     start: u64,
     speech_start: u64,
+    /// Behind the last frame of speech, which may lie before a cut.
     speech_end: u64,
     speech_frames: u64,
     /// Frames of speech without which it is dropped.
     needed: u64,
+    padding: u64,
+    /// Energy up to `speech_end`, and of what has come behind it.
+    energy: f64,
+    energy_behind: f64,
+    /// Whether it goes on from a cut.
+    is_rest: bool,
+}
+
+impl Open {
+    fn is_kept(&self) -> bool {
+        self.speech_frames >= self.needed
+    }
 }
 
 /// The state machine.
@@ -63,211 +115,167 @@ pub(super) struct Segmenter {
     state: State,
     /// Number of the frame that comes next.
     next: u64,
-    /// End of the segment before this one: nothing may begin earlier.
+    /// No segment to come may begin earlier: the end of the one before, or what has been given up.
     floor: u64,
 }
 
 impl Segmenter {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Silence { run: 0 }, next: 0, floor: 0 }
+        Self { rules, state: SILENCE, next: 0, floor: 0 }
     }
 
-    /// Takes the next frame's score, and gives the segment that ends with it.
-    pub(super) fn push(&mut self, score: f32) -> Option<Segment> {
+    /// Takes the next frame's score and energy.
+    pub(super) fn push(&mut self, score: f32, energy: f64) -> Step {
         let rules = self.rules;
         let frame = self.next;
         self.next += 1;
+        let mut step = Step::default();
         match &mut self.state {
-            State::Silence { run } => {
-                *run = if score >= rules.enter { *run + 1 } else { 0 };
+            State::Silence { .. } if score < rules.enter => self.state = SILENCE,
+            State::Silence { run, energy: heard } => {
+                *run += 1;
+                *heard += energy;
                 if *run >= rules.onset {
                     let speech_start = self.next - *run;
+                    step.turn = Some(Turn::Begin { at: speech_start });
                     self.state = State::Speech(Open {
                         start: speech_start.saturating_sub(rules.padding).max(self.floor),
                         speech_start,
                         speech_end: self.next,
                         speech_frames: *run,
                         needed: rules.min_speech,
+                        padding: rules.padding,
+                        energy: *heard,
+                        energy_behind: 0.0,
+                        is_rest: false,
                     });
                 }
             }
             State::Speech(open) if score >= rules.leave => {
                 open.speech_frames += 1;
                 open.speech_end = self.next;
+                open.energy += open.energy_behind + energy;
+                open.energy_behind = 0.0;
                 if open.speech_frames == 1 {
                     // The first speech after a cut.
                     open.speech_start = frame;
+                    open.energy = energy;
                 }
             }
-            State::Speech(_) => {}
+            State::Speech(open) => open.energy_behind += energy,
         }
         let State::Speech(open) = self.state else {
-            return None;
+            return step;
         };
         if self.next - open.speech_end >= rules.min_silence {
-            return self.close(open);
+            return self.end(open);
         }
         if self.next - open.speech_start >= rules.max_length {
-            let segment = self.close(open);
-            if segment.is_some() {
-                self.state = State::Speech(Open {
-                    start: self.next,
-                    speech_start: self.next,
-                    speech_end: self.next,
-                    speech_frames: 0,
-                    needed: 1,
-                });
+            step.segment = self.close(open);
+            if step.segment.is_none() {
+                return self.end(open);
             }
-            return segment;
+            self.floor = self.next;
+            self.state = State::Speech(Open {
+                start: self.next,
+                speech_start: self.next,
+                speech_end: open.speech_end,
+                speech_frames: 0,
+                needed: 1,
+                padding: rules.padding,
+                energy: 0.0,
+                energy_behind: 0.0,
+                is_rest: true,
+            });
         }
-        None
+        step
     }
 
-    /// Gives the segment that is open when the stream ends.
-    pub(super) fn finish(&mut self) -> Option<Segment> {
+    /// What follows from the end of the stream.
+    pub(super) fn finish(&mut self) -> Step {
         match self.state {
-            State::Speech(open) => self.close(open),
-            State::Silence { .. } => None,
+            State::Speech(open) => self.end(open),
+            State::Silence { .. } => Step::default(),
         }
+    }
+
+    /// Other rules from the next frame on. A segment that is open keeps its padding and what it needs
+    /// not to be dropped.
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.floor = self.next_from();
+        self.rules = rules;
+    }
+
+    /// Gives up everything up to the next frame.
+    pub(super) fn reset(&mut self) {
+        self.state = SILENCE;
+        self.floor = self.next;
     }
 
     /// The earliest frame that a segment to come may still contain.
     pub(super) fn keep_from(&self) -> u64 {
+        self.opened().unwrap_or_else(|| self.next_from())
+    }
+
+    /// The first frame of the segment that is open.
+    pub(super) fn opened(&self) -> Option<u64> {
         match self.state {
-            State::Silence { run } => {
-                let earliest = (self.next - run).saturating_sub(self.rules.padding);
-                earliest.max(self.floor)
-            }
-            State::Speech(open) => open.start,
+            State::Silence { .. } => None,
+            State::Speech(open) => Some(open.start),
         }
     }
 
+    /// The earliest frame at which a segment that is not open yet may begin, and speech that is may
+    /// end.
+    pub(super) fn turn_from(&self) -> u64 {
+        match self.state {
+            State::Silence { .. } => self.next_from(),
+            State::Speech(open) => self.next_from().min(open.speech_end),
+        }
+    }
+
+    /// What is known for certain.
+    pub(super) fn certain(&self) -> Certain {
+        match self.state {
+            State::Speech(open) if open.is_kept() => Certain {
+                speech_from: Some(open.start),
+                until: (open.speech_end + open.padding).min(self.next),
+            },
+            _ => Certain { speech_from: None, until: self.keep_from() },
+        }
+    }
+
+    /// The earliest frame at which a segment that is not open yet may begin.
+    fn next_from(&self) -> u64 {
+        let run = match self.state {
+            State::Silence { run, .. } => run,
+            State::Speech(_) => 0,
+        };
+        (self.next - run).saturating_sub(self.rules.padding).max(self.floor)
+    }
+
+    fn end(&mut self, open: Open) -> Step {
+        let segment = self.close(open);
+        let kept = segment.is_some() || open.is_rest;
+        Step { segment, turn: Some(Turn::End { at: open.speech_end, kept }) }
+    }
+
     fn close(&mut self, open: Open) -> Option<Segment> {
-        self.state = State::Silence { run: 0 };
-        if open.speech_frames < open.needed {
+        self.state = SILENCE;
+        if !open.is_kept() {
             return None;
         }
-        let end = (open.speech_end + self.rules.padding).min(self.next);
-        self.floor = end;
+        let end = (open.speech_end + open.padding).min(self.next);
+        self.floor = self.floor.max(end);
         Some(Segment {
             start: open.start,
             speech_start: open.speech_start,
             speech_end: open.speech_end,
             end,
+            energy: open.energy,
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const RULES: Rules = Rules {
-        enter: 0.5,
-        leave: 0.3,
-        onset: 2,
-        min_silence: 3,
-        min_speech: 3,
-        padding: 2,
-        max_length: 100,
-    };
-
-    /// Segments as `(start, speech_start, speech_end, end)` for frames drawn as `#` (speech),
-    /// `+` (between the thresholds) and `.` (silence).
-    fn check(rules: Rules, frames: &str, expected: &[(u64, u64, u64, u64)]) {
-        let mut segmenter = Segmenter::new(rules);
-        let score = |frame| match frame {
-            '#' => 0.9,
-            '+' => 0.4,
-            _ => 0.0,
-        };
-        let mut found: Vec<_> =
-            frames.chars().filter_map(|frame| segmenter.push(score(frame))).collect();
-        found.extend(segmenter.finish());
-        let found: Vec<_> =
-            found.iter().map(|s| (s.start, s.speech_start, s.speech_end, s.end)).collect();
-        assert_eq!(found, expected, "{frames}");
-    }
-
-    #[test]
-    fn speech_is_padded_on_both_sides() {
-        check(RULES, "....####.....", &[(2, 4, 8, 10)]);
-    }
-
-    #[test]
-    fn padding_stays_within_the_stream_and_what_was_heard() {
-        check(RULES, ".####...", &[(0, 1, 5, 7)]);
-        check(RULES, "####.", &[(0, 0, 4, 5)]);
-        let wide = Rules { padding: 50, ..RULES };
-        check(wide, "..####......", &[(0, 2, 6, 9)]);
-    }
-
-    #[test]
-    fn padding_never_reaches_into_another_segment() {
-        check(RULES, "####...####...", &[(0, 0, 4, 6), (6, 7, 11, 13)]);
-    }
-
-    #[test]
-    fn a_single_loud_frame_begins_nothing() {
-        check(RULES, "..#..#..#...", &[]);
-    }
-
-    #[test]
-    fn frames_between_the_thresholds_continue_speech_but_do_not_begin_it() {
-        check(RULES, "..++++++......", &[]);
-        check(RULES, "..##++++......", &[(0, 2, 8, 10)]);
-    }
-
-    #[test]
-    fn a_short_pause_does_not_split_and_a_long_one_does() {
-        check(RULES, "###..###...", &[(0, 0, 8, 10)]);
-        check(RULES, "###...###...", &[(0, 0, 3, 5), (5, 6, 9, 11)]);
-    }
-
-    #[test]
-    fn too_little_speech_is_dropped_and_leaves_its_frames_to_the_next() {
-        check(RULES, "##...###...", &[(3, 5, 8, 10)]);
-    }
-
-    #[test]
-    fn speech_that_goes_on_at_the_end_is_given() {
-        check(RULES, "....####", &[(2, 4, 8, 8)]);
-    }
-
-    #[test]
-    fn endless_speech_is_cut_and_loses_nothing() {
-        let rules = Rules { max_length: 5, ..RULES };
-        check(rules, "############...", &[(0, 0, 5, 5), (5, 5, 10, 10), (10, 10, 12, 14)]);
-        // After a cut even one frame of speech is kept, but silence alone is not.
-        check(rules, "######...", &[(0, 0, 5, 5), (5, 5, 6, 8)]);
-        check(rules, "#####....", &[(0, 0, 5, 5)]);
-        let wide = Rules { padding: 50, ..rules };
-        check(wide, "......######...", &[(0, 6, 11, 11), (11, 11, 12, 15)]);
-    }
-
-    proptest! {
-        #[test]
-        fn segments_are_ordered_apart_and_never_begin_before_what_is_kept(
-            scores in prop::collection::vec(0_u8..10, 0..400),
-            onset in 1_u64..4, min_silence in 1_u64..6, min_speech in 0_u64..6,
-            padding in 0_u64..8, max_length in 8_u64..40,
-        ) {
-            let rules = Rules { onset, min_silence, min_speech, padding, max_length, ..RULES };
-            let mut segmenter = Segmenter::new(rules);
-            let (mut kept, mut last_end) = (0, 0);
-            for (frame, score) in scores.iter().enumerate() {
-                let segment = segmenter.push(f32::from(*score) / 10.0);
-                if let Some(s) = segment {
-                    prop_assert!(kept <= s.start && last_end <= s.start);
-                    prop_assert!(s.start <= s.speech_start && s.speech_start < s.speech_end);
-                    prop_assert!(s.speech_end <= s.end && s.end <= frame as u64 + 1);
-                    prop_assert!(s.end - s.start <= padding + max_length.max(onset) + min_silence);
-                    last_end = s.end;
-                }
-                prop_assert!(segmenter.keep_from() >= kept);
-                kept = segmenter.keep_from();
-            }
-        }
-    }
-}
+mod tests;
