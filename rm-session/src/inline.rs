@@ -23,14 +23,18 @@ const MAX_NODES: usize = 64;
 
 impl Plan {
     /// Whether [`run_inline`] can run it: all of its nodes are native ones that are called one after
-    /// another on one thread, none has a limit of time for an item, and no timeline is wanted.
+    /// another on one thread, none has a limit of time for an item or acts by the clock, and no timeline
+    /// is wanted.
     pub fn runs_inline(&self) -> bool {
         self.workers.is_empty()
             && self.channels.is_empty()
             && !self.timeline
             && self.stages.len() == 1
             && self.nodes.len() <= MAX_NODES
-            && self.nodes.iter().all(|node| node.policy.timeout.is_none() && !node.own_thread)
+            && self
+                .nodes
+                .iter()
+                .all(|node| node.policy.timeout.is_none() && !node.own_thread && !node.timed)
     }
 }
 

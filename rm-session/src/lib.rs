@@ -71,8 +71,8 @@ pub use manifest::{
     parse_override,
 };
 pub use plan::{
-    Consumer, Edge, Plan, PlanError, PlannedChannel, PlannedNode, Producer, Queue, Reason, Route,
-    SharedMemoryPlan, Stage,
+    Consumer, Conversion, Edge, Plan, PlanError, PlannedChannel, PlannedNode, Producer, Queue,
+    Reason, Route, SharedMemoryPlan, Stage,
 };
 pub use problem::{Problem, ProblemKind, Warning};
 pub use progress::{InitProgress, InitStatus};

@@ -112,6 +112,7 @@ pub struct Manifest {
     created_at: Option<String>,
     multiprocess: MultiprocessSettings,
     modules: Vec<String>,
+    auto_convert: bool,
     nodes: Vec<NodeSpec>,
     connections: Vec<Connection>,
     warnings: Vec<Warning>,
@@ -245,6 +246,31 @@ impl Manifest {
     /// them is for who knows Python; here they are not looked at.
     pub fn modules(&self) -> &[String] {
         &self.modules
+    }
+
+    /// Whether converters are put between nodes that do not agree on a format; otherwise that is a problem.
+    pub fn auto_convert(&self) -> bool {
+        self.auto_convert
+    }
+
+    /// The same manifest with or without converters being put in.
+    pub fn with_auto_convert(self, auto_convert: bool) -> Self {
+        Self { auto_convert, ..self }
+    }
+
+    /// Puts nodes into a connection, one behind the other. The connection then ends at the first of them,
+    /// and how items wait for its old target is said by the last new one.
+    pub(crate) fn insert(&mut self, connection: usize, nodes: Vec<NodeSpec>) {
+        let Some(mut place) = (!nodes.is_empty()).then_some(self.nodes.len()) else { return };
+        let new = Connection::new(self.connections[connection].from, place);
+        let old = std::mem::replace(&mut self.connections[connection], new);
+        self.connections[connection].from_port = old.from_port;
+        self.nodes.extend(nodes);
+        while place + 1 < self.nodes.len() {
+            self.connections.push(Connection::new(place, place + 1));
+            place += 1;
+        }
+        self.connections.push(Connection { from: place, from_port: None, ..old });
     }
 
     /// The nodes, at least one, in the order of the manifest.

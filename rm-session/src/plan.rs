@@ -7,6 +7,7 @@
 
 mod check;
 mod layout;
+mod negotiate;
 mod print;
 mod sizes;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use rm_core::{ChannelId, NodeClass, NodeId, NodeRegistry};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+pub use self::negotiate::Conversion;
 use crate::config::RuntimeConfig;
 use crate::graph::Graph;
 use crate::machine::Machine;
@@ -66,6 +68,8 @@ pub enum Reason {
     /// Nothing says anything, and its type is a dotted name that can only be meant as that of a
     /// Python class, `package.module.Class`.
     Default,
+    /// It is not in the manifest: it converts between two nodes of it that do not agree on a format.
+    Inserted,
 }
 
 impl fmt::Display for Reason {
@@ -76,6 +80,7 @@ impl fmt::Display for Reason {
             Self::Registered => "registered",
             Self::Pattern => "pattern",
             Self::Default => "default",
+            Self::Inserted => "inserted",
         })
     }
 }
@@ -119,6 +124,9 @@ pub struct PlannedNode {
     /// Whether it is a native node with a thread of its own.
     #[serde(skip_serializing_if = "is_default")]
     pub own_thread: bool,
+    /// Whether it is a native node that acts by the clock.
+    #[serde(skip_serializing_if = "is_default")]
+    pub timed: bool,
     /// What its process may use.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: Limits,
@@ -287,7 +295,7 @@ pub struct Plan {
     pub multiprocess: MultiprocessSettings,
     /// The absolute folder from which relative paths start, where there is one.
     pub base_dir: Option<PathBuf>,
-    /// All nodes, in the order of the manifest.
+    /// All nodes, in the order of the manifest; behind them those that were put in between.
     pub nodes: Vec<PlannedNode>,
     /// The native nodes, by the thread that runs them: each in one stage. A stage comes after
     /// those whose items reach it.
@@ -297,8 +305,12 @@ pub struct Plan {
     pub workers: Vec<usize>,
     /// The channels: first those into which the session writes, then those of the nodes.
     pub channels: Vec<PlannedChannel>,
-    /// The connections, in the order of the manifest.
+    /// The connections, in the order of the manifest; behind them those to and from nodes that were put
+    /// in between.
     pub edges: Vec<Edge>,
+    /// What was put into connections whose ends do not agree on a format.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conversions: Vec<Conversion>,
     /// The nodes that get the session's input: those without predecessors that are no sources.
     /// A worker gets it through a channel of its own.
     pub inputs: Vec<usize>,
@@ -331,10 +343,10 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] with all problems: unknown types, executors that cannot run a node, settings
     /// that make no sense for one, parameters that a node of a registered type does not take, connections and ports
-    /// that cannot be, circles, needs that the machine does not meet, more processes, memory or
+    /// that cannot be, formats that do not agree, circles, needs that the machine does not meet, more processes, memory or
     /// shared memory than is allowed.
     pub fn with(
-        manifest: Manifest,
+        mut manifest: Manifest,
         registry: &NodeRegistry,
         config: &RuntimeConfig,
         machine: &Machine,
@@ -351,10 +363,18 @@ impl Plan {
             }
         };
         let chosen: Option<Vec<_>> = choices.into_iter().collect();
-        let (Some(graph), Some(choices)) = (graph, chosen) else {
+        let (Some(mut graph), Some(mut choices)) = (graph, chosen) else {
             let problems = report.finish().expect_err("what is missing has been reported");
             return Err(PlanError::Invalid(problems));
         };
+        let mut conversions = Vec::new();
+        if report.is_clean() {
+            (manifest, conversions) =
+                negotiate::formats(manifest, registry, &mut choices, &graph, &mut report);
+            if !conversions.is_empty() {
+                graph = Graph::new(&manifest).expect("what is put into a line makes no circle");
+            }
+        }
         let layout = layout::plan(&manifest, registry, config, &graph, &choices);
         check::reach(&manifest, registry, &choices, &layout, &mut report);
         let channels = sizes::channels(layout.channels, &manifest, config, &mut report);
@@ -377,6 +397,7 @@ impl Plan {
             workers: layout.workers,
             channels,
             edges: layout.edges,
+            conversions,
             inputs: layout.inputs,
             outputs: layout.outputs,
             shared_memory,

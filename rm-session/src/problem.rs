@@ -49,6 +49,8 @@ pub enum ProblemKind {
     Interpreter,
     /// Two connected nodes have no type of data in common.
     DataType,
+    /// Two connected nodes have a type of data in common, but no format of it.
+    Format,
     /// The pipeline needs more than a limit allows.
     Limit,
     /// Stands for the problems after the first hundred.
@@ -144,6 +146,11 @@ impl Report {
         } else {
             String::new()
         }
+    }
+
+    /// Whether there is no problem so far.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.problems.is_empty()
     }
 
     /// The warnings if there is no problem, else all problems.

@@ -3,7 +3,7 @@
 //! Main functions: [`data_plane`], [`stages`] and [`worker`]. Everything is made and joined here, and
 //! nothing runs yet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -243,8 +243,21 @@ impl Maker<'_> {
     }
 
     fn inlet(&self, edge: &Edge, to: usize) -> Inlet {
-        let from = Some(self.plan.nodes[edge.from].id.clone());
+        let from = Some(self.plan.nodes[self.origin(edge.from)].id.clone());
         Inlet { node: to, from, port: edge.to_port.clone() }
+    }
+
+    /// The node of the manifest whose items a node gives on: itself, unless it was put in between.
+    fn origin(&self, node: usize) -> usize {
+        let mut conversions = self.plan.conversions.iter();
+        conversions.find(|conversion| conversion.by.contains(&node)).map_or(node, |found| found.from)
+    }
+
+    /// How many inputs a node has: pairs of a node that items come from and a port that they come to.
+    fn number_of_inputs(&self, node: usize) -> usize {
+        let edges = self.plan.edges.iter().filter(|edge| edge.to == node);
+        let inputs = edges.map(|edge| (self.origin(edge.from), edge.to_port.as_deref()));
+        inputs.collect::<BTreeSet<_>>().len()
     }
 
     fn node(&self, node: usize) -> Result<StageNode, SessionError> {
@@ -252,12 +265,13 @@ impl Maker<'_> {
         let base_dir = self.plan.base_dir.as_ref().and_then(|folder| folder.to_str());
         let base_dir =
             base_dir.map(|folder| (NodeContext::BASE_DIR.to_owned(), Value::from(folder)));
+        let inputs = (NodeContext::INPUTS.to_owned(), self.number_of_inputs(node).into());
         let context = NodeContext {
             node_id: planned.id.to_string(),
             node_type: planned.node_type.clone(),
             params: planned.params.clone(),
             session_id: Some(self.session.to_string()),
-            metadata: base_dir.into_iter().collect(),
+            metadata: base_dir.into_iter().chain([inputs]).collect(),
         };
         let planned_type = "the plan was made with the same registry";
         let factory = self.registry.factory(&planned.node_type).expect(planned_type);

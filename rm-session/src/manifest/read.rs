@@ -13,7 +13,7 @@ use super::text::{Format, document};
 use super::{ExecutorType, Manifest, ManifestError, MultiprocessSettings, NodeSpec};
 use crate::problem::{ProblemKind, Report};
 
-const ROOT: &[&str] = &["version", "metadata", "modules", "nodes", "connections"];
+const ROOT: &[&str] = &["version", "metadata", "modules", "auto_convert", "nodes", "connections"];
 const METADATA: &[&str] = &["name", "description", "created_at", "multiprocess"];
 const MULTIPROCESS: &[&str] = &[
     "max_processes_per_session",
@@ -36,6 +36,7 @@ pub(super) fn manifest(
         created_at: None,
         multiprocess: MultiprocessSettings::default(),
         modules: Vec::new(),
+        auto_convert: false,
         nodes: Vec::new(),
         connections: Vec::new(),
         warnings: Vec::new(),
@@ -50,6 +51,8 @@ pub(super) fn manifest(
                 manifest.modules.extend(at.text(&mut report).map(ToOwned::to_owned));
             }
         }
+        let auto_convert = root.optional("auto_convert").and_then(|at| at.boolean(&mut report));
+        manifest.auto_convert = auto_convert.unwrap_or(false);
         let places = nodes(&root, &mut report, &mut manifest.nodes);
         manifest.connections = connections(&root, &mut report, &places);
     }

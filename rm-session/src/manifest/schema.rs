@@ -56,6 +56,10 @@ struct Manifest {
     /// files such as "./nodes.py", which start from the manifest's folder.
     #[schemars(default)]
     modules: Option<Vec<Text>>,
+    /// Whether converters are put between nodes that do not agree on a format, such as a sample rate. They
+    /// are shown by the plan as nodes of their own. Otherwise it is a problem that names them.
+    #[schemars(default)]
+    auto_convert: Option<bool>,
     /// The nodes, at least one.
     #[schemars(length(min = 1))]
     nodes: Vec<Node>,

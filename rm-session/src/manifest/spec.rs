@@ -45,6 +45,27 @@ pub struct NodeSpec {
     pub debug: Option<u16>,
 }
 
+impl NodeSpec {
+    /// A node of which nothing else is said.
+    pub(crate) fn plain(id: NodeId, node_type: &str, params: Value) -> Self {
+        Self {
+            id,
+            node_type: node_type.to_owned(),
+            params,
+            executor: None,
+            capabilities: Capabilities::default(),
+            policy: ItemPolicy::default(),
+            restart: RestartPolicy::default(),
+            queue: QueueSpec::default(),
+            env: BTreeMap::new(),
+            python: None,
+            own_thread: false,
+            limits: Limits::default(),
+            debug: None,
+        }
+    }
+}
+
 /// One connection, between two different nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -86,7 +86,10 @@ pub(super) fn plan(
         nodes: parts
             .map(|((spec, choice), &level)| {
                 let class = registry.class(&choice.node_type).cloned();
-                PlannedNode { class, ..planned(spec, choice, level, manifest, config) }
+                let metadata = registry.metadata(&choice.node_type);
+                let is_native = choice.executor == ExecutorType::Native;
+                let timed = is_native && metadata.is_some_and(|metadata| metadata.timed);
+                PlannedNode { class, timed, ..planned(spec, choice, level, manifest, config) }
             })
             .collect(),
         edges: manifest.connections().iter().zip(channels.routes).map(edge).collect(),
@@ -130,6 +133,7 @@ fn planned(
         env: spec.env,
         python: python.filter(|_| choice.executor == ExecutorType::Multiprocess),
         own_thread: spec.own_thread,
+        timed: false,
         limits: spec.limits,
         debug: spec.debug,
     }

@@ -88,6 +88,12 @@ impl fmt::Display for Plan {
             write!(f, "\n  worker {index}: ")?;
             self.write_node(f, worker)?;
         }
+        for conversion in &self.conversions {
+            let (from, to) = (&self.nodes[conversion.from].id, &self.nodes[conversion.to].id);
+            write!(f, "\n  {from} -> {to}: {} becomes ", conversion.given)?;
+            write!(f, "{} by ", conversion.taken)?;
+            write_all(f, conversion.by.iter().map(|node| &self.nodes[*node].id))?;
+        }
         for channel in &self.channels {
             self.write_channel(f, channel)?;
         }

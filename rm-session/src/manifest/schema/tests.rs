@@ -101,6 +101,11 @@ fn the_schema_judges_as_the_reader_does() {
                     vec![json!([]), json!(["a.b", "./c.py"]), Value::Null],
                     vec![json!("a"), json!([""]), json!([1])],
                 ),
+                (
+                    "auto_convert",
+                    vec![json!(true), json!(false), Value::Null],
+                    vec![json!(1), json!("yes")],
+                ),
                 ("other", vec![json!(1), json!({})], vec![]),
             ],
         ),

@@ -1,0 +1,178 @@
+//! Which converters turn what comes into what is taken.
+//!
+//! Main function: [`needed`]. It knows the converters of rm-nodes by their names and parameters; those
+//! that are not registered are not used.
+
+use std::fmt;
+
+use rm_core::{
+    AudioFormat, AudioFormats, AudioLayout, Formats, NodeRegistry, Values, VideoFormats,
+};
+use serde_json::{Map, Value, json};
+
+/// A node that is put between two others.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Step {
+    pub(super) node_type: &'static str,
+    /// What it changes, in one word, for its id.
+    pub(super) what: &'static str,
+    pub(super) params: Value,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.node_type, self.params)
+    }
+}
+
+/// The converters, and what comes out of the last of them. Without steps there is nothing to convert,
+/// or no way to.
+pub(super) fn needed(
+    come: &[Formats],
+    taken: &[Formats],
+    registry: &NodeRegistry,
+) -> (Vec<Step>, Vec<Formats>) {
+    let audio: Vec<_> = come.iter().filter_map(audio).cloned().collect();
+    let video: Vec<_> = come.iter().filter_map(video).cloned().collect();
+    let (steps, becomes) =
+        if let (false, Some(take)) = (audio.is_empty(), taken.iter().find_map(self::audio)) {
+            audio_steps(audio, take)
+        } else if let (false, Some(take)) = (video.is_empty(), taken.iter().find_map(self::video)) {
+            video_steps(video, take)
+        } else {
+            return (Vec::new(), Vec::new());
+        };
+    if steps.iter().any(|step| registry.factory(step.node_type).is_none()) {
+        return (Vec::new(), Vec::new());
+    }
+    (steps, becomes)
+}
+
+fn audio(formats: &Formats) -> Option<&AudioFormats> {
+    match formats {
+        Formats::Audio(audio) => Some(audio),
+        _ => None,
+    }
+}
+
+fn video(formats: &Formats) -> Option<&VideoFormats> {
+    match formats {
+        Formats::Video(video) => Some(video),
+        _ => None,
+    }
+}
+
+/// The value that a property has to be converted to; `None` where it can stay. What is not known is
+/// converted only where there is one choice.
+fn target<'a, T, F: 'a>(
+    come: impl IntoIterator<Item = &'a F> + Clone,
+    property: impl Fn(&F) -> &Values<T>,
+    take: &Values<T>,
+) -> Option<T>
+where
+    T: Copy + PartialOrd + 'a,
+{
+    if come.clone().into_iter().all(|come| property(come).is_within(take)) {
+        return None;
+    }
+    let mut known = come.into_iter().map(|come| property(come).single());
+    let first = known.next().flatten();
+    match first.filter(|_| known.all(|other| other == first)) {
+        Some(value) => take.target(Some(value)),
+        None => take.single(),
+    }
+}
+
+fn audio_steps(come: Vec<AudioFormats>, take: &AudioFormats) -> (Vec<Step>, Vec<Formats>) {
+    let rate = target(&come, |audio| &audio.sample_rate, &take.sample_rate);
+    let channels = target(&come, |audio| &audio.channels, &take.channels);
+    let format = target(&come, |audio| &audio.format, &take.format);
+    let is_mono = channels.or(take.channels.single()) == Some(1);
+    let layout = target(&come, |audio| &audio.layout, &take.layout).filter(|_| !is_mono);
+    let mut steps = Vec::new();
+    let mut now = come;
+    let known_channels = now.iter().all(|audio| audio.channels.single().is_some_and(|n| n > 1));
+    let mixes = channels.filter(|to| *to > 1 && known_channels);
+    // The resampler and the mixer work on interleaved floats.
+    if rate.is_some() || mixes.is_some() {
+        convert(
+            &mut steps,
+            &mut now,
+            Some(AudioFormat::F32),
+            Some(AudioLayout::Interleaved),
+            channels.filter(|_| mixes.is_none()),
+        );
+    }
+    if let Some(channels) = mixes {
+        let params = json!({"channels": channels});
+        steps.push(Step { node_type: "ChannelMixerNode", what: "channels", params });
+        now.iter_mut().for_each(|audio| audio.channels = Values::only(channels));
+    }
+    if let Some(rate) = rate {
+        let params = json!({"target_rate": rate});
+        steps.push(Step { node_type: "ResampleNode", what: "rate", params });
+        now.iter_mut().for_each(|audio| audio.sample_rate = Values::only(rate));
+    }
+    // Converting to floats on the way may have undone what was right.
+    let format = format.or_else(|| target(&now, |audio| &audio.format, &take.format));
+    let layout =
+        layout.or_else(|| target(&now, |audio| &audio.layout, &take.layout)).filter(|_| !is_mono);
+    convert(&mut steps, &mut now, format, layout, channels);
+    (steps, now.into_iter().map(Formats::from).collect())
+}
+
+/// Adds a converter to a format, a layout and a number of channels, where that is not what comes.
+fn convert(
+    steps: &mut Vec<Step>,
+    now: &mut [AudioFormats],
+    format: Option<AudioFormat>,
+    layout: Option<AudioLayout>,
+    channels: Option<u16>,
+) {
+    let is = |audio: &AudioFormats| {
+        let is_mono = audio.channels.single() == Some(1);
+        format.is_none_or(|format| audio.format.single() == Some(format))
+            && layout.is_none_or(|layout| is_mono || audio.layout.single() == Some(layout))
+            && channels.is_none_or(|channels| audio.channels.single() == Some(channels))
+    };
+    if now.iter().all(is) {
+        return;
+    }
+    let mut params = Map::new();
+    params.insert("format".to_owned(), format.map_or("keep", AudioFormat::name).into());
+    params.insert("layout".to_owned(), layout.map_or("keep", AudioLayout::name).into());
+    if let Some(channels) = channels {
+        params.insert("channels".to_owned(), channels.into());
+    }
+    steps.push(Step { node_type: "FormatConverterNode", what: "format", params: params.into() });
+    for audio in now {
+        audio.format = format.map_or_else(|| audio.format.clone(), Values::only);
+        audio.layout = layout.map_or_else(|| audio.layout.clone(), Values::only);
+        audio.channels = channels.map_or_else(|| audio.channels.clone(), Values::only);
+    }
+}
+
+fn video_steps(come: Vec<VideoFormats>, take: &VideoFormats) -> (Vec<Step>, Vec<Formats>) {
+    let width = target(&come, |video| &video.width, &take.width);
+    let height = target(&come, |video| &video.height, &take.height);
+    let format = target(&come, |video| &video.format, &take.format);
+    let mut steps = Vec::new();
+    let mut now = come;
+    if width.is_some() || height.is_some() {
+        // 0 keeps the proportions, which is right only where any size is.
+        let size = |target: Option<u32>, take: &Values<u32>| target.or(take.single()).unwrap_or(0);
+        let (width, height) = (size(width, &take.width), size(height, &take.height));
+        let params = json!({"width": width, "height": height});
+        steps.push(Step { node_type: "VideoScaleNode", what: "scale", params });
+        let only = |size: u32| if size == 0 { Values::Any } else { Values::only(size) };
+        for video in &mut now {
+            (video.width, video.height) = (only(width), only(height));
+        }
+    }
+    if let Some(format) = format {
+        let params = json!({"format": format.name()});
+        steps.push(Step { node_type: "VideoConverterNode", what: "format", params });
+        now.iter_mut().for_each(|video| video.format = Values::only(format));
+    }
+    (steps, now.into_iter().map(Formats::from).collect())
+}
