@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use rm_core::{NodeRegistry, did_you_mean};
+use rm_core::{NodeContext, NodeRegistry, did_you_mean};
 use rm_session::{Machine, Manifest, Plan, PlanError, ProblemKind, RuntimeConfig};
 
 use crate::errors::{Error, NodeNotFound};
@@ -79,7 +79,8 @@ pub(crate) fn get_available_nodes(py: Python<'_>) -> PyResult<Bound<'_, PyList>>
 /// -------
 /// dict
 ///     ``name``, ``version``, ``description``, ``capabilities``, ``accepts`` and ``produces``
-///     (types of data), ``source``, ``executor`` (``"native"`` or ``"python"``, with ``class``), and
+///     (types of data), ``takes`` and ``gives`` (formats, with default parameters, in the words of
+///     ``register_node``), ``source``, ``executor`` (``"native"`` or ``"python"``, with ``class``), and
 ///     ``parameters``: by name, a dict with ``type``, ``description``, where there is one
 ///     ``default``, ``min``, ``max``, ``unit``, ``choices``, ``items`` (the type of a list's
 ///     elements) and ``nullable``. Of a Python class empty lists mean that it does not say, and
@@ -102,6 +103,14 @@ pub(crate) fn get_node_metadata<'py>(
         return Err(NodeNotFound::new_err(format!("no node type {node_type:?}{hint}")));
     };
     let described = json::to_python(py, metadata)?;
+    let context = NodeContext { node_type: node_type.to_owned(), ..NodeContext::default() };
+    let formats = nodes.formats(&context);
+    let taken = formats.as_ref().map(|formats| formats.taken().to_vec()).unwrap_or_default();
+    let given = formats.map(|formats| formats.given(&taken)).unwrap_or_default();
+    let is_silent = nodes.class(node_type).is_some() && metadata.accepts.is_empty();
+    described
+        .set_item("takes", json::to_python(py, &if is_silent { Vec::new() } else { taken })?)?;
+    described.set_item("gives", json::to_python(py, &given)?)?;
     let parameters = PyDict::new(py);
     for parameter in described.get_item("parameters")?.try_iter()? {
         let parameter = parameter?.cast_into::<PyDict>()?;

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 use pyo3::prelude::*;
 use rm_core::{InputSite, Node, NodeContext, NodeError, NodeId, Output, Produced, RuntimeData};
@@ -144,7 +146,10 @@ impl PyNativeNode {
     /// The next items of a source, and whether there are more.
     fn produce<'py>(&self, py: Python<'py>) -> PyResult<(Made<'py>, bool)> {
         let (produced, made) = self.call(py, "produce", |node, output| node.produce(output))?;
-        Ok((made, produced == Produced::More))
+        if let Produced::At(time) = produced {
+            py.detach(|| thread::sleep(time.saturating_duration_since(Instant::now())));
+        }
+        Ok((made, produced != Produced::End))
     }
 
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Made<'py>> {

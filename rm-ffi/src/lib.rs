@@ -72,7 +72,7 @@ mod _native {
     #[pymodule_export]
     use crate::mailbox::PyMailbox;
     #[pymodule_export]
-    use crate::registry::{bar_runs, check_params, declare_node};
+    use crate::registry::{bar_runs, check_params, data_types, declare_node};
     #[pymodule_export]
     use crate::run::{execute_pipeline, execute_pipeline_with_input, plan_manifest};
     #[pymodule_export]

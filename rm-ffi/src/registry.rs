@@ -11,8 +11,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple};
-use rm_core::{NodeClass, NodeId, NodeMetadata, NodeRegistry};
+use rm_core::{Formats, NodeClass, NodeId, NodeMetadata, NodeRegistry};
 use rm_session::Manifest;
+use serde_json::Value;
 
 use crate::errors::Error;
 
@@ -181,6 +182,28 @@ pub(crate) fn declare_node(
         .map_err(|error| refused(&error))?;
     known.names = None;
     Ok(())
+}
+
+/// Tell of which types of data formats are, each type once.
+///
+/// Raises
+/// ------
+/// ValueError
+///     They are no formats.
+#[pyfunction]
+#[pyo3(name = "_data_types")]
+pub(crate) fn data_types(formats_json: &str) -> PyResult<Vec<&'static str>> {
+    let formats: Vec<Value> = serde_json::from_str(formats_json)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let mut types = Vec::new();
+    for formats in formats {
+        let formats = Formats::try_from(formats).map_err(PyValueError::new_err)?;
+        let name = formats.data_type().name();
+        if !types.contains(&name) {
+            types.push(name);
+        }
+    }
+    Ok(types)
 }
 
 /// Check the parameters of a node type, also of one that is not declared.

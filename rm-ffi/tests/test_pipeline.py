@@ -280,7 +280,13 @@ def test_the_classes_of_native_nodes_are_up_to_date(tmp_path):
     expected = "run `python -m remotemedia._generate`"
     assert Path(nodes.__file__).read_text() == file.read_text(), expected
     assert AudioResampleNode is ResampleNode
-    assert FormatConverterNode().params == {"format": "f32", "channels": 0}
+    assert FormatConverterNode().params == {
+        "format": "f32",
+        "channels": 0,
+        "layout": "interleaved",
+        "dither": "none",
+        "dither_seed": 0,
+    }
     assert set(nodes.__all__) <= set(dir(remotemedia))
 
 

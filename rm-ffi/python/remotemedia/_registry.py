@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "remotemedia.nodes"
-
-_DATA_TYPES = ("audio", "video", "text", "tensor", "json", "binary")
 
 _N = TypeVar("_N", bound=type[Node])
 
@@ -53,8 +51,8 @@ def register_node(
     *,
     description: "str | None" = None,
     version: "str | None" = None,
-    accepts: "Sequence[str]" = (),
-    produces: "Sequence[str]" = (),
+    accepts: "Sequence[str | Mapping[str, Any]]" = (),
+    produces: "Sequence[str | Mapping[str, Any]]" = (),
     input_ports: "Sequence[str]" = (),
     output_ports: "Sequence[str]" = (),
     capabilities: "Sequence[str]" = (),
@@ -66,8 +64,8 @@ def register_node(
     *,
     description: "str | None" = None,
     version: "str | None" = None,
-    accepts: "Sequence[str]" = (),
-    produces: "Sequence[str]" = (),
+    accepts: "Sequence[str | Mapping[str, Any]]" = (),
+    produces: "Sequence[str | Mapping[str, Any]]" = (),
     input_ports: "Sequence[str]" = (),
     output_ports: "Sequence[str]" = (),
     capabilities: "Sequence[str]" = (),
@@ -85,9 +83,13 @@ def register_node(
         What the node does; the first paragraph of the class's docstring if it is not given.
     version : str, optional
         Its version; that of its package if it is not given.
-    accepts, produces : sequence of str
+    accepts, produces : sequence of str or mapping
         The types of data that it takes and gives: of "audio", "video", "text", "tensor", "json" and
-        "binary". Without any it may be all of them.
+        "binary". Without any it may be all of them. Formats of audio and video can be named too:
+        ``{"audio": {"sample_rate": 16000, "channels": [1, 2], "format": "f32"}}`` (``layout`` as
+        well), ``{"video": {"width": {"min": 1, "max": 640}, "height": 480, "format": "rgb24"}}``.
+        Nodes that give other formats are no neighbours then, unless the manifest's ``auto_convert``
+        has converters put in between.
     input_ports, output_ports : sequence of str
         The ports that connections may name. Without any they may name all.
     capabilities : sequence of str
@@ -111,16 +113,22 @@ def register_node(
     ... class Gain(Node):
     ...     class Params:
     ...         factor: float = 2.0
+
+    A model that takes one format only:
+
+    >>> speech = {"audio": {"sample_rate": 16000, "channels": 1, "format": "f32"}}
+    >>> @register_node("recogniser", accepts=[speech], produces=["text"])
+    ... class Recogniser(Node):
+    ...     def process(self, audio):
+    ...         return "…"
     """
     if name is not None and not isinstance(name, str | type):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name!r} is neither a name nor a subclass of remotemedia.Node")
-    for kind in (*accepts, *produces):
-        if kind not in _DATA_TYPES:
-            known = ", ".join(_DATA_TYPES)
-            raise ValueError(f"there is no type of data {kind!r}; expected one of {known}")
     facts: dict[str, Any] = {
-        "accepts": list(accepts),
-        "produces": list(produces),
+        "accepts": _native._data_types(json.dumps(list(accepts))),
+        "produces": _native._data_types(json.dumps(list(produces))),
+        "takes": list(accepts),
+        "gives": list(produces),
         "input_ports": list(input_ports),
         "output_ports": list(output_ports),
         "capabilities": list(capabilities),

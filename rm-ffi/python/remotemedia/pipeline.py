@@ -104,6 +104,9 @@ class Pipeline:
     base_dir : str or os.PathLike, optional
         The folder from which relative paths in parameters start; the current one, when the pipeline
         runs, if it is not given.
+    auto_convert : bool
+        Whether converters are put between nodes that do not agree on a format. Otherwise that is an
+        error, which names the converters.
 
     Examples
     --------
@@ -124,6 +127,7 @@ class Pipeline:
         multiprocess: "Mapping[str, Any] | None" = None,
         modules: "Sequence[str]" = (),
         base_dir: "str | os.PathLike[str] | None" = None,
+        auto_convert: bool = False,
     ) -> None:
         self.name = name
         self.base_dir = None if base_dir is None else Path(base_dir).absolute()
@@ -133,6 +137,8 @@ class Pipeline:
         if multiprocess is not None:
             self._metadata["multiprocess"] = dict(multiprocess)
         self._rest: dict[str, Any] = {"modules": list(modules)} if modules else {}
+        if auto_convert:
+            self._rest["auto_convert"] = True
         self._nodes: dict[str, dict[str, Any]] = {}
         self._connections: list[dict[str, Any]] | None = None
 

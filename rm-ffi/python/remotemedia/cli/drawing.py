@@ -92,7 +92,8 @@ def drawing_of(plan: dict[str, Any], report: dict[str, Any] | None) -> Drawing:
             node["id"],
             [
                 node["node_type"],
-                f"{node['executor']}, {groups[place]}",
+                f"{node['executor']}, {groups[place]}"
+                + (", inserted" if node["reason"] == "inserted" else ""),
                 *_did(done.get(node["id"])),
             ],
             node["executor"],
