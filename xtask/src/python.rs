@@ -50,6 +50,8 @@ pub enum Requirements {
     Dev,
     /// What the bench of the Python side is compared with.
     Bench,
+    /// What the bench of the media nodes is compared with, beside the above.
+    Media,
 }
 
 impl Requirements {
@@ -61,7 +63,13 @@ impl Requirements {
             Self::Demo => "demo.txt",
             Self::Dev => "dev.txt",
             Self::Bench => "bench.txt",
+            Self::Media => "media.txt",
         }
+    }
+
+    /// Whether nothing is installed but what it names.
+    fn is_complete(self) -> bool {
+        self == Self::Media
     }
 }
 
@@ -239,17 +247,20 @@ impl Venv {
             let text = fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             if self.stamp(list.file_name()).as_deref() != Some(&*text) {
-                missing.push((path, list.file_name(), text));
+                missing.push((path, list, text));
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let pip =
-            missing.iter().fold(self.pip_install(), |pip, (path, ..)| pip.arg("-r").arg(path));
-        pip.run()?;
-        for (_, name, text) in missing {
-            self.set_stamp(name, &text)?;
+        for is_complete in [false, true] {
+            let lists: Vec<_> =
+                missing.iter().filter(|(_, list, _)| list.is_complete() == is_complete).collect();
+            if lists.is_empty() {
+                continue;
+            }
+            let pip = self.pip_install().args(is_complete.then_some("--no-deps"));
+            lists.iter().fold(pip, |pip, (path, ..)| pip.arg("-r").arg(path)).run()?;
+            for (_, list, text) in lists {
+                self.set_stamp(list.file_name(), text)?;
+            }
         }
         Ok(())
     }
