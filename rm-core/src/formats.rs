@@ -18,7 +18,10 @@ use crate::video::VideoFormat;
 /// object with `min` and `max`; any where there is nothing.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "Written<T>", try_from = "Written<T>")]
-#[serde(bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>"))]
+#[serde(bound(
+    serialize = "T: Clone + Serialize",
+    deserialize = "T: Deserialize<'de> + PartialOrd"
+))]
 #[non_exhaustive]
 pub enum Values<T> {
     /// Any.
@@ -51,7 +54,7 @@ impl<T> From<Values<T>> for Written<T> {
     }
 }
 
-impl<T> TryFrom<Written<T>> for Values<T> {
+impl<T: PartialOrd> TryFrom<Written<T>> for Values<T> {
     type Error = &'static str;
 
     fn try_from(written: Written<T>) -> Result<Self, Self::Error> {
@@ -62,7 +65,8 @@ impl<T> TryFrom<Written<T>> for Values<T> {
                 return Err("a list of values is empty, expected at least one");
             }
             Written::List(values) => Self::OneOf(values),
-            Written::Range { min, max } => Self::Range(min, max),
+            Written::Range { min, max } if min <= max => Self::Range(min, max),
+            Written::Range { .. } => return Err("the min of a range is above its max"),
         })
     }
 }
@@ -569,6 +573,7 @@ mod tests {
             (r#""sound""#, "there is no type of data \"sound\"; expected one of audio, video"),
             (r#"{"audio":{"rate":1}}"#, "unknown field `rate`, expected one of `sample_rate`"),
             (r#"{"audio":{"channels":[]}}"#, "a list of values is empty"),
+            (r#"{"audio":{"channels":{"min":2,"max":1}}}"#, "the min of a range is above its max"),
             (r#"{"audio":{"channels":"two"}}"#, "expected a value, a list of values, or an object"),
             (r#"{"text":{}}"#, "unknown variant `text`, expected `audio` or `video`"),
             ("5", "expected a type of data, or formats of audio or video such as {\"audio\":"),

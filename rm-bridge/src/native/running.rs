@@ -73,6 +73,8 @@ pub(super) struct Running {
     epoch: u32,
     /// The node that is being called, by its place.
     called: Option<usize>,
+    /// How many nodes have finished: those before this place.
+    finished: usize,
 }
 
 struct Borders {
@@ -132,6 +134,7 @@ impl Running {
             readings: subscriptions.into_iter().map(reading).collect(),
             epoch: stage.epoch(),
             called: None,
+            finished: 0,
             stage,
             controls,
             tell,
@@ -160,7 +163,10 @@ impl Running {
             if self.controls.is_stopped() || !go_on() {
                 return Err(self.stopped_error());
             }
-            self.take_word();
+            if self.take_word() {
+                // A source may have something to give earlier by its new parameters, or in a new epoch.
+                sources.iter_mut().for_each(|source| source.not_before = None);
+            }
             let mut idle = true;
             for input in 0..self.readings.len() {
                 idle &= !self.receive(input)?;
@@ -169,8 +175,8 @@ impl Running {
                 // Before the start consumers may still be joining.
                 idle &= !self.take_from_feed()?;
                 idle &= !self.ask(&mut sources)?;
+                idle &= !self.act_on_time()?;
             }
-            idle &= !self.act_on_time()?;
             let open = self.readings.iter().any(|reading| reading.open);
             if sources.is_empty() && !open && self.stage.feed.is_none() {
                 break;
@@ -191,20 +197,26 @@ impl Running {
         }
     }
 
-    /// Does what the session has said.
-    fn take_word(&mut self) {
+    /// Does what the session has said; `false` if that was nothing.
+    fn take_word(&mut self) -> bool {
+        let epoch = self.epoch;
         self.notice_epoch();
+        let mut has_said = epoch != self.epoch;
         while let Some(change) = self.controls.next_change() {
+            has_said = true;
             let taken = self.nodes[change.node].inner.node.set_params(&change.params);
             // Who asked may be gone.
             let _ = change.answer.send(taken);
         }
+        has_said
     }
 
     /// Waits for something to do; `false` if it is only time to tell what was recorded.
     fn wait(&self, sources: &[Source]) -> bool {
         let controls = &self.controls;
-        let waits_for_start = !controls.is_started() && !sources.is_empty();
+        let due = self.due();
+        let begun = controls.is_started();
+        let waits_for_start = !begun && (!sources.is_empty() || due.is_some());
         let ready = || {
             let started = controls.is_started();
             controls.is_stopped()
@@ -215,7 +227,8 @@ impl Running {
                 || (started && self.stage.feed.as_ref().is_some_and(crate::stage::Feed::is_ready))
         };
         let times = sources.iter().filter_map(|source| source.not_before);
-        let deadline = times.chain(self.due()).chain(self.times_due()).min();
+        let times = times.chain(due).filter(|_| begun);
+        let deadline = times.chain(self.times_due()).min();
         self.stage.bell.wait(ready, deadline)
     }
 

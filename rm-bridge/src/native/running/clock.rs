@@ -46,17 +46,18 @@ impl Running {
         Ok(asked)
     }
 
-    /// When the next node wants to be called, if one does.
+    /// When the next node wants to be called, if one does that has not finished.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.nodes.iter().filter_map(|node| node.inner.node.due()).min()
+        let working = self.nodes.iter().skip(self.finished);
+        working.filter_map(|node| node.inner.node.due()).min()
     }
 
-    /// Calls the nodes whose time has come; `false` if there was none.
+    /// Calls the nodes whose time has come and that have not finished; `false` if there was none.
     pub(super) fn act_on_time(&mut self) -> Result<bool, StageError> {
         if self.due().is_none_or(|due| due > Instant::now()) {
             return Ok(false);
         }
-        for place in 0..self.nodes.len() {
+        for place in self.finished..self.nodes.len() {
             self.notice_epoch();
             let now = Instant::now();
             if self.nodes[place].inner.node.due().is_none_or(|due| due > now) {

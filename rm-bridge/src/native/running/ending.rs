@@ -25,6 +25,7 @@ impl Running {
                 self.end_times(place, true);
             }
             finished?;
+            self.finished = place + 1;
             self.forward(place, self.stage.epoch(), TraceContext::default())?;
             self.end_times(place, false);
         }

@@ -267,3 +267,48 @@ fn a_stage_that_waits_for_the_clock_can_be_stopped() {
         assert!(matches!(running.run(&mut || true), Err(StageError::Stopped { .. })));
     });
 }
+
+/// Is always due, until it has finished.
+struct Ticks {
+    finished: bool,
+}
+
+impl Node for Ticks {
+    fn process(
+        &mut self,
+        input: RuntimeData,
+        output: &mut rm_core::Output,
+    ) -> Result<(), NodeError> {
+        output.push(input);
+        Ok(())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(Instant::now())
+    }
+
+    fn on_time(&mut self, _: Instant, output: &mut rm_core::Output) -> Result<(), NodeError> {
+        assert!(!self.finished, "the node was called after it had finished");
+        output.push_to("ticks", RuntimeData::binary(vec![1]).expect("short"));
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut rm_core::Output) -> Result<(), NodeError> {
+        self.finished = true;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_node_that_has_finished_is_not_called_by_the_clock_while_another_one_is_waited_for() {
+    let given_at: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let delay = Duration::from_millis(20);
+    let held = Held { delay, items: Vec::new(), given_at: Arc::clone(&given_at) };
+    let item = RuntimeData::binary(vec![1]).expect("short");
+    let source = Box::new(Source { left: 1, item });
+    let nodes: Vec<Box<dyn Node>> =
+        vec![source, Box::new(Ticks { finished: false }), Box::new(held)];
+    let (mut running, _plane) = running(nodes, None);
+    running.run(&mut || true).expect("nothing fails");
+    assert_eq!(given_at.lock().expect("no panic").len(), 1);
+}
