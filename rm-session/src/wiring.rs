@@ -243,20 +243,14 @@ impl Maker<'_> {
     }
 
     fn inlet(&self, edge: &Edge, to: usize) -> Inlet {
-        let from = Some(self.plan.nodes[self.origin(edge.from)].id.clone());
+        let from = Some(self.plan.nodes[self.plan.origin(edge.from)].id.clone());
         Inlet { node: to, from, port: edge.to_port.clone() }
-    }
-
-    /// The node of the manifest whose items a node gives on: itself, unless it was put in between.
-    fn origin(&self, node: usize) -> usize {
-        let mut conversions = self.plan.conversions.iter();
-        conversions.find(|conversion| conversion.by.contains(&node)).map_or(node, |found| found.from)
     }
 
     /// How many inputs a node has: pairs of a node that items come from and a port that they come to.
     fn number_of_inputs(&self, node: usize) -> usize {
         let edges = self.plan.edges.iter().filter(|edge| edge.to == node);
-        let inputs = edges.map(|edge| (self.origin(edge.from), edge.to_port.as_deref()));
+        let inputs = edges.map(|edge| (self.plan.origin(edge.from), edge.to_port.as_deref()));
         inputs.collect::<BTreeSet<_>>().len()
     }
 
@@ -301,7 +295,7 @@ pub(crate) fn inputs(plan: &Plan, worker: usize) -> Vec<WorkerInput> {
         let edges = plan.edges.iter();
         let edges = edges.filter(|edge| edge.to == node && edge.route == Route::Channel(number));
         let from = match channel.producer {
-            Producer::Node(node) => Some(plan.nodes[node].id.clone()),
+            Producer::Node(node) => Some(plan.nodes[plan.origin(node)].id.clone()),
             Producer::Session => None,
         };
         let ports = edges.map(|edge| edge.to_port.clone()).collect();

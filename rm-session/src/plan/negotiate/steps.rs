@@ -6,7 +6,7 @@
 use std::fmt;
 
 use rm_core::{
-    AudioFormat, AudioFormats, AudioLayout, Formats, NodeRegistry, Values, VideoFormats,
+    AudioFormat, AudioFormats, AudioLayout, DataType, Formats, NodeRegistry, Values, VideoFormats,
 };
 use serde_json::{Map, Value, json};
 
@@ -32,6 +32,13 @@ pub(super) fn needed(
     taken: &[Formats],
     registry: &NodeRegistry,
 ) -> (Vec<Step>, Vec<Formats>) {
+    let has =
+        |formats: &[Formats], of: DataType| formats.iter().any(|formats| formats.data_type() == of);
+    // A converter would be in the way of what else comes and is taken.
+    let shared = DataType::ALL.iter().filter(|of| has(come, **of) && has(taken, **of));
+    if shared.count() != 1 {
+        return (Vec::new(), Vec::new());
+    }
     let audio: Vec<_> = come.iter().filter_map(audio).cloned().collect();
     let video: Vec<_> = come.iter().filter_map(video).cloned().collect();
     let (steps, becomes) =
@@ -75,12 +82,23 @@ where
     if come.clone().into_iter().all(|come| property(come).is_within(take)) {
         return None;
     }
-    let mut known = come.into_iter().map(|come| property(come).single());
-    let first = known.next().flatten();
-    match first.filter(|_| known.all(|other| other == first)) {
-        Some(value) => take.target(Some(value)),
-        None => take.single(),
+    if come.clone().into_iter().all(|come| property(come).and(take).is_none()) {
+        return take.target(single(come, property));
     }
+    take.single()
+}
+
+/// The value of a property that all have.
+fn single<'a, T, F: 'a>(
+    come: impl IntoIterator<Item = &'a F>,
+    property: impl Fn(&F) -> &Values<T>,
+) -> Option<T>
+where
+    T: Copy + PartialOrd + 'a,
+{
+    let mut known = come.into_iter().map(|come| property(come).single());
+    let first = known.next().flatten()?;
+    known.all(|other| other == Some(first)).then_some(first)
 }
 
 fn audio_steps(come: Vec<AudioFormats>, take: &AudioFormats) -> (Vec<Step>, Vec<Formats>) {
@@ -152,16 +170,25 @@ fn convert(
     }
 }
 
+/// Rows of a picture from which on its colours are those of BT.709 where nobody says otherwise.
+const ROWS_OF_709: u32 = 720;
+
 fn video_steps(come: Vec<VideoFormats>, take: &VideoFormats) -> (Vec<Step>, Vec<Formats>) {
     let width = target(&come, |video| &video.width, &take.width);
     let height = target(&come, |video| &video.height, &take.height);
     let format = target(&come, |video| &video.format, &take.format);
+    let rows = single(&come, |video| &video.height);
     let mut steps = Vec::new();
     let mut now = come;
-    if width.is_some() || height.is_some() {
+    let scales = width.is_some() || height.is_some();
+    if scales {
         // 0 keeps the proportions, which is right only where any size is.
-        let size = |target: Option<u32>, take: &Values<u32>| target.or(take.single()).unwrap_or(0);
-        let (width, height) = (size(width, &take.width), size(height, &take.height));
+        let size = |target: Option<u32>, take: &Values<u32>, known: Option<u32>| {
+            let known = known.filter(|_| *take != Values::Any);
+            target.or(take.single()).or(known).unwrap_or(0)
+        };
+        let columns = single(&now, |video| &video.width);
+        let (width, height) = (size(width, &take.width, columns), size(height, &take.height, rows));
         let params = json!({"width": width, "height": height});
         steps.push(Step { node_type: "VideoScaleNode", what: "scale", params });
         let only = |size: u32| if size == 0 { Values::Any } else { Values::only(size) };
@@ -170,7 +197,11 @@ fn video_steps(come: Vec<VideoFormats>, take: &VideoFormats) -> (Vec<Step>, Vec<
         }
     }
     if let Some(format) = format {
-        let params = json!({"format": format.name()});
+        let mut params = json!({"format": format.name()});
+        if let Some(rows) = rows.filter(|_| scales) {
+            // The size behind the scaler does not say any more by which matrix the colours were made.
+            params["source_matrix"] = if rows >= ROWS_OF_709 { "bt709" } else { "bt601" }.into();
+        }
         steps.push(Step { node_type: "VideoConverterNode", what: "format", params });
         now.iter_mut().for_each(|video| video.format = Values::only(format));
     }

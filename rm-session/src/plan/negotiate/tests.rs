@@ -145,9 +145,45 @@ fn pictures_are_scaled_and_then_converted() {
         put_between(nv12, model),
         [
             r#"VideoScaleNode {"height":640,"width":640}"#,
-            r#"VideoConverterNode {"format":"rgb24"}"#
+            r#"VideoConverterNode {"format":"rgb24","source_matrix":"bt709"}"#
         ]
     );
+}
+
+#[test]
+fn a_size_that_is_within_its_range_stays() {
+    let take = VideoFormats {
+        width: Values::Range(1, 640),
+        height: Values::only(480),
+        format: Values::Any,
+    };
+    let come = VideoFormats {
+        width: Values::only(400),
+        height: Values::only(100),
+        format: Values::only(VideoFormat::Rgb24),
+    };
+    assert_eq!(put_between(come, take), [r#"VideoScaleNode {"height":480,"width":400}"#]);
+}
+
+#[test]
+fn of_several_known_formats_none_of_which_is_taken_each_is_converted() {
+    let come = VideoFormats {
+        format: Values::OneOf(vec![VideoFormat::Yuv420p, VideoFormat::Gray8]),
+        ..VideoFormats::ANY
+    };
+    let take = VideoFormats {
+        format: Values::OneOf(vec![VideoFormat::Rgb24, VideoFormat::Bgr24]),
+        ..VideoFormats::ANY
+    };
+    assert_eq!(put_between(come, take), [r#"VideoConverterNode {"format":"rgb24"}"#]);
+}
+
+#[test]
+fn nothing_is_put_in_the_way_of_other_types_that_are_taken() {
+    let both = [Formats::from(speech()), DataType::Text.into()];
+    let registry = registry([("To", NodeFormats::takes(both))]);
+    let plan = plan(true, &["some.module:Class", "To"], &registry).unwrap();
+    assert_eq!(plan.conversions, []);
 }
 
 #[test]
