@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use rm_core::{NodeContext, NodeRegistry, did_you_mean};
+use rm_core::{DataType, Formats, NodeContext, NodeRegistry, did_you_mean};
 use rm_session::{Machine, Manifest, Plan, PlanError, ProblemKind, RuntimeConfig};
 
 use crate::errors::{Error, NodeNotFound};
@@ -105,8 +105,12 @@ pub(crate) fn get_node_metadata<'py>(
     let described = json::to_python(py, metadata)?;
     let context = NodeContext { node_type: node_type.to_owned(), ..NodeContext::default() };
     let formats = nodes.formats(&context);
-    let taken = formats.as_ref().map(|formats| formats.taken().to_vec()).unwrap_or_default();
-    let given = formats.map(|formats| formats.given(&taken)).unwrap_or_default();
+    // A node with parameters that must be given says only what its metadata does.
+    let any = |types: &[DataType]| types.iter().copied().map(Formats::any).collect::<Vec<_>>();
+    let taken = formats.as_ref().map(|formats| formats.taken().to_vec());
+    let taken = taken.unwrap_or_else(|| any(&metadata.accepts));
+    let given = formats.map(|formats| formats.given(&taken));
+    let given = given.unwrap_or_else(|| any(&metadata.produces));
     let is_silent = nodes.class(node_type).is_some() && metadata.accepts.is_empty();
     described
         .set_item("takes", json::to_python(py, &if is_silent { Vec::new() } else { taken })?)?;

@@ -1,4 +1,4 @@
-"""Formats of audio, against NumPy: every pair that has a type in NumPy, channels, layouts, rates."""
+"""Formats of audio, against NumPy: every pair that has a type there, channels, layouts, rates."""
 
 import itertools
 

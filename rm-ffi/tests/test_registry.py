@@ -12,11 +12,12 @@ import threading
 import types
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import numpy as np
 import pytest
 from conftest import NODES, WATCHDOG, manifest
-from declared_nodes import Gain, Paint
+from declared_nodes import SPEECH, Gain, Paint, TakesSpeech
 
-from remotemedia import Node, Pipeline, load_nodes, register_node
+from remotemedia import Audio, Node, Pipeline, load_nodes, register_node
 from remotemedia_runtime import (
     ManifestError,
     NodeNotFound,
@@ -181,7 +182,7 @@ def test_a_name_of_another_is_refused():
         register_node("a")(Node)
     with pytest.raises(TypeError, match="neither a name nor a subclass"):
         register_node(3)
-    with pytest.raises(ValueError, match="no type of data 'sound'; expected one of audio, video"):
+    with pytest.raises(ValueError, match='no type of data "sound"; expected one of audio, video'):
         register_node("a", accepts=["sound"])
     assert not {"a", "a:b", ""} & set(get_available_nodes())
 
@@ -437,3 +438,24 @@ def test_a_file_that_is_loaded_by_several_threads_is_complete_for_each(tmp_path,
         wait([second], timeout=0.05)
         gate.go_on.set()
         assert first.result(WATCHDOG) == second.result(WATCHDOG) != []
+
+
+def test_formats_that_a_class_names_are_told_and_agreed_on():
+    metadata = get_node_metadata("takes-speech")
+    assert (metadata["accepts"], metadata["takes"]) == (["audio", "text"], [SPEECH, "text"])
+    assert (metadata["produces"], metadata["gives"]) == (["json"], ["json"])
+
+    def pipeline(auto_convert):
+        made = Pipeline("speech", auto_convert=auto_convert)
+        made.add_node("ResampleNode", id="rate", params={"target_rate": 48_000})
+        made.add_node(TakesSpeech, id="speech")
+        return made
+
+    samples = Audio(np.zeros(4_800, np.float32), 48_000)
+    with pytest.raises(ManifestError, match=r'ResampleNode \{"target_rate":8000\} between them'):
+        pipeline(False).run(samples)
+    result = pipeline(True).run(samples)
+    assert result
+    assert all(item == {"rate": 8000} for item in result)
+    with pytest.raises(ValueError, match="unknown field `rate`, expected one of `sample_rate`"):
+        register_node("wrong", accepts=[{"audio": {"rate": 1}}])

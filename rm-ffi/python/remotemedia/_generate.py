@@ -22,6 +22,10 @@ Made by ``python -m remotemedia._generate`` of what the nodes say of themselves;
 by hand.
 """
 
+# Lists of choices are as long as they are.
+# ruff: noqa: E501
+# fmt: off
+
 {imports}
 from remotemedia.pipeline import NativeNode
 
@@ -75,6 +79,11 @@ def type_of(spec: "dict[str, Any]") -> str:
     return f"{hint} | None" if nullable and hint != "Any" else hint
 
 
+def is_mutable(spec: "dict[str, Any]") -> bool:
+    """Whether the default of a parameter can be changed, so that nobody may be given it."""
+    return isinstance(spec.get("default"), list | dict)
+
+
 def quoted(value: Any) -> str:
     """A value in the source, with the quotes of the house."""
     text = repr(value)
@@ -100,10 +109,17 @@ def node_class(metadata: "dict[str, Any]") -> str:
     if parameters:
         lines += ["", "    def __init__(", "        self,", "        *,"]
         for parameter, spec in parameters.items():
-            default = f" = {quoted(spec['default'])}" if "default" in spec else ""
-            lines.append(f"        {parameter}: {type_of(spec)}{default},")
+            hint = type_of(spec)
+            if is_mutable(spec):
+                hint, default = f"{hint} | None", " = None"
+            else:
+                default = f" = {quoted(spec['default'])}" if "default" in spec else ""
+            lines.append(f"        {parameter}: {hint}{default},")
         lines += ["    ) -> None:", "        super().__init__("]
-        lines += [f"            {parameter}={parameter}," for parameter in parameters]
+        mutable = [name for name, spec in parameters.items() if is_mutable(spec)]
+        lines += [f"            {name}={name}," for name in parameters if name not in mutable]
+        for name in mutable:
+            lines.append(f'            **({{}} if {name} is None else {{"{name}": {name}}}),')
         lines.append("        )")
     return "\n".join(lines)
 

@@ -276,6 +276,13 @@ class _Walk:
 
     def __init__(self, plan: "dict[str, Any]", base: Path) -> None:
         self.plan = plan
+        ids = [node["id"] for node in plan["nodes"]]
+        # Converters that were put in between give on the items of another node.
+        self.origins = {
+            ids[place]: ids[conversion["from"]]
+            for conversion in plan.get("conversions", ())
+            for place in conversion["by"]
+        }
         self.steps = [_Step(planned, base) for planned in plan["nodes"]]
         for edge in plan["edges"]:
             start, end = self.step(edge["from"]), self.step(edge["to"])
@@ -324,7 +331,7 @@ class _Walk:
             step.results.append(part.item)
         for target, from_port, to_port in step.ways:
             if from_port == part.port:
-                self.give(target, part.item, Input(step.id, to_port))
+                self.give(target, part.item, Input(self.origins.get(step.id, step.id), to_port))
 
     def finish(self) -> None:
         """Have all nodes give what they hold back, each after those before it."""
