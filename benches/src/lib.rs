@@ -81,11 +81,6 @@ impl Times {
         self.0.value_at_quantile(0.5) as f64 / 1e3
     }
 
-    /// Mean, in microseconds.
-    pub fn mean_us(&self) -> f64 {
-        self.0.mean() / 1e3
-    }
-
     /// 99th percentile, in microseconds.
     pub fn p99_us(&self) -> f64 {
         self.0.value_at_quantile(0.99) as f64 / 1e3

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use benches::promise;
 use rm_core::{AudioFormat, InputSite, NodeId, Output, RuntimeData};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Found, Item, digits, measure, memcpy, print_head, print_row};
+use crate::bed::{Bed, Found, Item, digits, measure, memcpy, print_head, print_row, real_time};
 
 const RATE: u32 = 48_000;
 const LOW: u32 = 16_000;
@@ -38,10 +38,13 @@ pub fn item(length_ms: u32, rate: u32, channels: u16) -> Result<Item> {
 
 /// What changes or measures sound.
 pub fn effects(bed: &Bed) -> Result<()> {
-    let item = item(20, RATE, 2)?;
-    print_head("20 ms of f32 stereo at 48 kHz", "times faster than real time");
+    let item = item(20, RATE, 2)?.in_a_row(50);
+    print_head(
+        "20 ms of f32 stereo at 48 kHz, a second of it at a time",
+        "times faster than real time",
+    );
     memcpy(item.len())?;
-    let rows: [(&str, Value); 20] = [
+    let rows: [(&str, Value); 19] = [
         ("PassThroughNode", json!({})),
         ("GainNode", json!({"gain_db": -6})),
         ("DcBlockNode", json!({})),
@@ -57,21 +60,30 @@ pub fn effects(bed: &Bed) -> Result<()> {
         ("AudioChunkerNode", json!({"size": 25, "hop": 10})),
         ("AudioBufferNode", json!({"min_ms": 1_000})),
         ("FormatConverterNode", json!({"format": "i16"})),
-        ("FormatConverterNode", json!({"format": "i16", "dither": "tpdf"})),
+        ("FormatConverterNode", json!({"format": "i16", "dither": "triangular"})),
         ("FormatConverterNode", json!({"format": "f32", "channels": 1})),
         ("FormatConverterNode", json!({"format": "f32", "layout": "planar"})),
         ("AudioEncoderNode", json!({"format": "wav"})),
-        ("AudioEncoderNode", json!({"format": "flac"})),
     ];
+    let beside = |found: &Found| real_time(item.length(), found);
     for (node_type, params) in rows {
-        bed.row(node_type, params, &item, |found| real_time(20_000.0, found))?;
+        bed.row(node_type, params, &item, beside)?;
     }
-    mixer(bed, &item)
-}
-
-/// How many times faster than real time an item of so many microseconds is.
-fn real_time(length_us: f64, found: &Found) -> String {
-    digits(length_us / found.median_us())
+    mixer(bed, &item)?;
+    let params = json!({"format": "i16"});
+    let integers = converted(bed, params, &item)?.in_a_row(50);
+    print_head(
+        "20 ms of i16 stereo at 48 kHz, a second of it at a time",
+        "times faster than real time",
+    );
+    for (node_type, params) in [
+        ("FormatConverterNode", json!({"format": "f32"})),
+        ("AudioEncoderNode", json!({"format": "wav"})),
+        ("AudioEncoderNode", json!({"format": "flac"})),
+    ] {
+        bed.row(node_type, params, &integers, beside)?;
+    }
+    Ok(())
 }
 
 /// Two streams become one.
@@ -79,7 +91,7 @@ fn mixer(bed: &Bed, item: &Item) -> Result<()> {
     let sources = [NodeId::new("a")?, NodeId::new("b")?];
     let mut node = bed.node("AudioMixerNode", json!({"inputs": 2}))?;
     let (mut output, mut turn) = (Output::default(), 0);
-    let found = measure(|| {
+    let found = measure(1, || {
         for from in &sources {
             let site = InputSite { from: Some(from), port: None };
             node.process_from(site, item.at(turn), &mut output)?;
@@ -88,22 +100,29 @@ fn mixer(bed: &Bed, item: &Item) -> Result<()> {
         output.clear();
         Ok(())
     })?;
-    print_row("AudioMixerNode, 2 inputs, an item of each", &found, &real_time(20_000.0, &found));
+    print_row(
+        "AudioMixerNode, 2 inputs, an item of each",
+        &found,
+        &real_time(item.length(), &found),
+    );
     Ok(())
 }
 
 /// Detectors of speech.
 pub fn speech(bed: &Bed) -> Result<()> {
-    let (frame, second) = (item(30, LOW, 1)?, item(1_000, LOW, 1)?);
-    print_head("30 ms of f32 mono at 16 kHz", "times faster than real time");
+    let (frame, second) = (item(30, LOW, 1)?.in_a_row(100), item(1_000, LOW, 1)?);
+    print_head(
+        "30 ms of f32 mono at 16 kHz, three seconds of it at a time",
+        "times faster than real time",
+    );
     memcpy(frame.len())?;
-    let beside = |found: &Found| real_time(30_000.0, found);
+    let beside = |found: &Found| real_time(frame.length(), found);
     let energy = bed.row("VADNode", json!({}), &frame, beside)?;
     bed.row("VADNode", json!({"output": "gated"}), &frame, beside)?;
     bed.row("VADNode", json!({"output": "speech"}), &frame, beside)?;
     bed.row("VADNode", json!({"mode": "model"}), &frame, beside)?;
     print_head("a second of it as one item", "times faster than real time");
-    let beside = |found: &Found| real_time(1e6, found);
+    let beside = |found: &Found| real_time(second.length(), found);
     bed.row("VADNode", json!({}), &second, beside)?;
     bed.row("VADNode", json!({"mode": "model"}), &second, beside)?;
     println!();
@@ -145,11 +164,16 @@ pub fn formats(bed: &Bed) -> Result<()> {
 /// A million samples in a format.
 fn in_format(bed: &Bed, format: AudioFormat) -> Result<Item> {
     let samples = RuntimeData::audio_f32(noise(SAMPLES, 0.9), RATE, 1)?;
-    let mut node = bed.node("FormatConverterNode", json!({"format": format.name()}))?;
+    let item = Item::new(samples, Duration::from_secs(20));
+    converted(bed, json!({"format": format.name()}), &item)
+}
+
+/// The item in another format.
+fn converted(bed: &Bed, params: Value, item: &Item) -> Result<Item> {
+    let mut node = bed.node("FormatConverterNode", params)?;
     let mut output = Output::default();
-    node.process(samples, &mut output)?;
+    node.process(item.at(0), &mut output)?;
     let mut items = output.drain();
-    let item = items.next();
-    ensure!(items.next().is_none(), "more than one item");
-    Ok(Item::new(item.expect("one item in, one out"), Duration::from_secs(20)))
+    let (Some(made), None) = (items.next(), items.next()) else { bail!("not one item of one") };
+    Ok(Item::new(made, item.length()))
 }

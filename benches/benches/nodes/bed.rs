@@ -31,11 +31,6 @@ impl Found {
     pub fn median_us(&self) -> f64 {
         self.times.median_us()
     }
-
-    /// Mean, in microseconds.
-    pub fn mean_us(&self) -> f64 {
-        self.times.mean_us()
-    }
 }
 
 /// Makes nodes, as sessions do.
@@ -77,10 +72,12 @@ impl Bed {
         };
         let mut node = self.node(node_type, params)?;
         let (mut output, mut turn) = (Output::default(), 0);
-        let found = measure(|| {
-            node.process(item.at(turn), &mut output)?;
-            turn += 1;
-            output.clear();
+        let found = measure(item.count, || {
+            for _ in 0..item.count {
+                node.process(item.at(turn), &mut output)?;
+                turn += 1;
+                output.clear();
+            }
             Ok(())
         });
         let found = found.with_context(|| named.clone())?;
@@ -98,12 +95,24 @@ fn written(params: &Value) -> String {
 pub struct Item {
     item: RuntimeData,
     length: Duration,
+    count: u32,
 }
 
 impl Item {
     /// An item that is so long.
     pub fn new(item: RuntimeData, length: Duration) -> Self {
-        Self { item, length }
+        Self { item, length, count: 1 }
+    }
+
+    /// The item so many times in a row, which are timed together: some of them may complete more of
+    /// a node's blocks than others.
+    pub fn in_a_row(self, count: u32) -> Self {
+        Self { count, ..self }
+    }
+
+    /// How long it is.
+    pub fn length(&self) -> Duration {
+        self.length
     }
 
     /// The item at its turn.
@@ -130,6 +139,11 @@ pub fn print_row(name: &str, found: &Found, beside: &str) {
     println!("{}", format!("{name:<64} {times:>18} {allocations:>12.2}  {beside}").trim_end());
 }
 
+/// How many times faster than real time a node is with an item that is so long.
+pub fn real_time(length: Duration, found: &Found) -> String {
+    digits(length.as_secs_f64() * 1e6 / found.median_us())
+}
+
 /// A number with three digits.
 pub fn digits(value: f64) -> String {
     match value {
@@ -143,7 +157,7 @@ pub fn digits(value: f64) -> String {
 /// Measures memcpy of so many bytes into memory that is there, and prints a row.
 pub fn memcpy(len: usize) -> Result<Found> {
     let (from, mut to) = (vec![1_u8; len], vec![0_u8; len]);
-    let found = measure(|| {
+    let found = measure(1, || {
         black_box(&mut to).copy_from_slice(black_box(&from));
         Ok(())
     })?;
@@ -151,8 +165,9 @@ pub fn memcpy(len: usize) -> Result<Found> {
     Ok(found)
 }
 
-/// Measures work in steady state. Below [`BATCH`] the p99 is that of means.
-pub fn measure(mut work: impl FnMut() -> Result<()>) -> Result<Found> {
+/// Measures work on so many items in steady state. What is found out is about one of them; the p99 is
+/// that of means, where they are several or shorter than [`BATCH`].
+pub fn measure(items: u32, mut work: impl FnMut() -> Result<()>) -> Result<Found> {
     let began = Instant::now();
     for done in 0..SETTLE {
         work()?;
@@ -175,8 +190,9 @@ pub fn measure(mut work: impl FnMut() -> Result<()>) -> Result<Found> {
     while done < LEAST || began.elapsed() < ROW {
         let call = Instant::now();
         (0..batch).try_for_each(|_| work())?;
-        times.add(call.elapsed() / batch)?;
+        times.add(call.elapsed() / (batch * items))?;
         done += 1;
     }
-    Ok(Found { times, allocations: counted.count_total as f64 / f64::from(COUNTED) })
+    let allocations = counted.count_total as f64 / f64::from(COUNTED * items);
+    Ok(Found { times, allocations })
 }

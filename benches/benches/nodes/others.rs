@@ -30,7 +30,7 @@ pub fn others(bed: &Bed) -> Result<()> {
     print_head("20 ms of f32 stereo at 48 kHz, 7680 bytes", "");
     let rows: [(&str, Value); 7] = [
         ("PassThroughNode", json!({})),
-        ("TeeNode", json!({"a": "all", "b": {"every": 2}})),
+        ("TeeNode", json!({"a": null, "b": {"every": 2}})),
         ("StatisticsNode", json!({})),
         (
             "RateLimiterNode",

@@ -71,6 +71,8 @@ pub fn scaling(bed: &Bed) -> Result<()> {
         }
         let params = json!({"x": 320, "y": 180, "width": 1280, "height": 720});
         bed.row("VideoCropNode", params, &item, beside)?;
+        bed.row("FrameRateNode", json!({"fps": 25}), &item, beside)?;
+        bed.row("ThumbnailNode", json!({}), &item, beside)?;
     }
     Ok(())
 }

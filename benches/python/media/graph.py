@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from gst import Took, run, write_wav
-from measure import LEAST, number
+from measure import number
 from ours import chain
 from peers import package, program
 
@@ -25,7 +25,7 @@ from remotemedia_runtime import execute_pipeline
 
 RATE, LOW = 48_000, 16_000
 MINUTES = 10
-TURNS = max(LEAST // 4, 5)
+TURNS = 5
 READ = {
     "wav": "wavparse",
     "flac": "flacparse ! flacdec",

@@ -6,7 +6,6 @@ Main functions: `node`, for calls without a session around them, and `streamed`,
 import json
 import threading
 
-from remotemedia import Session
 from remotemedia_runtime._native import _NativeNode
 
 
@@ -18,8 +17,8 @@ def node(node_type, **params):
 
 
 def given(parts):
-    """Give the items of a call, without their ports."""
-    return [item for _, item in parts]
+    """Give those items of a call that go to connections which name no port."""
+    return [item for port, item in parts if port is None]
 
 
 def whole(node_type, item, **params):
@@ -51,8 +50,3 @@ def streamed(session, items):
     results = [output.item for output in session]
     sender.join()
     return results
-
-
-def started(text):
-    """Give a session that is ready."""
-    return Session(text).start()

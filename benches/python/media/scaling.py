@@ -3,7 +3,7 @@
 Filters of one name are not the same. Ours and Pillow's are widened where the picture becomes
 smaller, so that it does not alias. OpenCV's linear and cubic take four and sixteen pixels however
 small it becomes; its area is the mean of what a pixel covers, as our box. So after ours comes what
-does the same, and then what only has the same name.
+does the same, and then what only has the same name. Everybody uses one thread.
 """
 
 import ctypes
@@ -44,9 +44,8 @@ def scaling():
                 image.resize(SIZE, way)
             )
         if cv2:
-            ways |= opencv(cv2, colours, getattr(cv2, by_opencv), f"OpenCV {by_opencv}")
-        same = {way for way in ways if way.startswith("Pillow") or is_same}
-        compare(ways, same if name != "nearest" else set())
+            ways[f"OpenCV {by_opencv}"] = opencv(cv2, colours, getattr(cv2, by_opencv))
+        compare(ways, {way for way in ways if way.startswith("Pillow") or is_same})
         print()
     planes = picture.luma_and_chroma()
     print("1080p NV12 to 640 x 360, bilinear and box; beside each how far it is from the first")
@@ -78,19 +77,11 @@ def scaler(samples, name, by):
     return lambda: given(running.process(item))[0].data
 
 
-def opencv(cv2, array, way, name):
-    """Give calls of OpenCV by name: with one thread, and with all."""
+def opencv(cv2, array, way):
+    """Give a call of OpenCV, with one thread."""
+    cv2.setNumThreads(1)
     out = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-
-    def call(threads):
-        def scale():
-            cv2.setNumThreads(threads)
-            return cv2.resize(array, SIZE, dst=out, interpolation=way)
-
-        return scale
-
-    every = cv2.getNumberOfCPUs()
-    return {f"{name}, one thread": call(1), f"{name}, {every} threads": call(every)}
+    return lambda: cv2.resize(array, SIZE, dst=out, interpolation=way)
 
 
 def by_libyuv(libyuv, planes, way):
