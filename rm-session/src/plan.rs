@@ -425,7 +425,9 @@ impl Plan {
     /// The node of the manifest whose items a node gives on: itself, unless it was put in between.
     pub(crate) fn origin(&self, node: usize) -> usize {
         let mut conversions = self.conversions.iter();
-        conversions.find(|conversion| conversion.by.contains(&node)).map_or(node, |found| found.from)
+        conversions
+            .find(|conversion| conversion.by.contains(&node))
+            .map_or(node, |found| found.from)
     }
 
     /// What runs at the same time: for each level, its stages and workers. An item is in one place

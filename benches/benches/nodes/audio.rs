@@ -44,7 +44,7 @@ pub fn effects(bed: &Bed) -> Result<()> {
         "times faster than real time",
     );
     memcpy(item.len())?;
-    let rows: [(&str, Value); 19] = [
+    let rows: [(&str, Value); 20] = [
         ("PassThroughNode", json!({})),
         ("GainNode", json!({"gain_db": -6})),
         ("DcBlockNode", json!({})),
@@ -63,6 +63,7 @@ pub fn effects(bed: &Bed) -> Result<()> {
         ("FormatConverterNode", json!({"format": "i16", "dither": "triangular"})),
         ("FormatConverterNode", json!({"format": "f32", "channels": 1})),
         ("FormatConverterNode", json!({"format": "f32", "layout": "planar"})),
+        ("ChannelMixerNode", json!({"channels": 1})),
         ("AudioEncoderNode", json!({"format": "wav"})),
     ];
     let beside = |found: &Found| real_time(item.length(), found);

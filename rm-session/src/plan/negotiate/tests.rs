@@ -1,3 +1,5 @@
+//! Which converters are put between which formats, and what is said where none are.
+
 use std::sync::{Arc, Mutex};
 
 use super::*;
