@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use rm_core::{
-    AudioFormat, AudioLayout, AudioView, DataMetadata, NodeError, RuntimeData, VideoView,
-};
+use rm_core::{AudioFormat, AudioLayout, AudioView, DataMetadata, NodeError, RuntimeData};
 use zerocopy::FromBytes;
 
 /// The item as audio.
@@ -23,10 +21,11 @@ pub(crate) fn audio<'a>(
 }
 
 /// The item as video.
+#[cfg(feature = "video")]
 pub(crate) fn video<'a>(
     item: &'a RuntimeData,
     expected: &'static str,
-) -> Result<VideoView<'a>, NodeError> {
+) -> Result<rm_core::VideoView<'a>, NodeError> {
     item.as_video().ok_or_else(|| NodeError::Input {
         found: describe_item(item),
         expected: expected.to_owned(),

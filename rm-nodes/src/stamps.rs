@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use rm_core::DataHeader;
 
+/// Most headers that are held: tiny inputs must not take more memory than the frames held back.
+const MAX_INPUTS: usize = 65_536;
+
 /// Headers of the inputs that frames came from.
 #[derive(Default)]
 pub(crate) struct Stamps {
@@ -16,13 +19,16 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    /// Notes that the input of `header` begins with this frame of the stream.
+    /// Notes that the input of `header` begins with this frame of the stream. Where too many are noted,
+    /// its frames have the times that follow from the last one.
     pub(crate) fn note(&mut self, frame: u64, header: &DataHeader) {
         // An input without frames gives its place to the next one.
         if self.inputs.back().is_some_and(|(last, _)| *last == frame) {
             self.inputs.pop_back();
         }
-        self.inputs.push_back((frame, header.clone()));
+        if self.inputs.len() < MAX_INPUTS {
+            self.inputs.push_back((frame, header.clone()));
+        }
     }
 
     /// The header for an item that begins with a frame, at so many frames a second. `None` where no
@@ -71,5 +77,26 @@ mod tests {
         stamps.forget_before(100);
         assert!(stamps.at(50, 1_000).is_none());
         assert_eq!(at(&stamps, 100), 200);
+    }
+
+    #[test]
+    fn where_too_many_inputs_are_noted_times_follow_from_the_last_one() {
+        let header = |ms: u64| {
+            let item = RuntimeData::new(DataMetadata::Json, "1").unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+            item.with_timestamp(time).into_parts().0
+        };
+        let mut stamps = Stamps::default();
+        let most = MAX_INPUTS as u64;
+        for frame in 0..2 * most {
+            stamps.note(frame, &header(2 * frame));
+        }
+        assert_eq!(stamps.inputs.len(), MAX_INPUTS);
+        let at = |stamps: &Stamps, frame| stamps.at(frame, 1_000).unwrap().timestamp;
+        assert_eq!(at(&stamps, most - 1), header(2 * (most - 1)).timestamp);
+        assert_eq!(at(&stamps, most + 9), header(2 * (most - 1) + 10).timestamp);
+        stamps.forget_before(most);
+        stamps.note(2 * most, &header(7));
+        assert_eq!(at(&stamps, 2 * most), header(7).timestamp);
     }
 }

@@ -219,7 +219,8 @@ class AudioFileSourceNode(NativeNode):
     path : str or os.PathLike or sequence of them
         A sound file, or several that are read one after another and share one format.
     chunk_ms : int, optional
-        Length of one chunk; the last one of a file may be shorter. From 1 to 10000 ms.
+        Length of one chunk, at most 64 MiB; the last one of a file may be shorter. From 1 to 10000
+        ms.
     gap_ms : int, optional
         Silence given after each file, also after the last one. From 0 to 600000 ms.
     start_ms : int, optional
@@ -305,8 +306,8 @@ class BatcherNode(NativeNode):
         A smaller batch is given so long after its first item came; 0 for never. From 0 to 3600000
         ms.
     max_bytes : int, optional
-        A smaller batch is given before its payloads would have more bytes than this. From 1 to
-        2147483648 bytes.
+        A smaller batch is given before its payloads, with the separators of texts, would have more
+        bytes than this. From 1 to 2147483648 bytes.
     separator : str, optional
         What stands between two texts.
     """
@@ -334,7 +335,7 @@ class ChannelMixerNode(NativeNode):
 
     Parameters
     ----------
-    layout : {"mono", "stereo", "2.1", "quad", "5.0", "5.1", "7.1", "keep"}, optional
+    layout : {"mono", "stereo", "3.0", "2.1", "quad", "5.0", "5.1", "7.1", "keep"}, optional
         Loudspeakers to mix for by ITU-R BS.775; channels are taken to come in the order front left,
         front right, centre, low frequencies, back left, back right, side left, side right.
     channels : int, optional
@@ -355,7 +356,7 @@ class ChannelMixerNode(NativeNode):
     def __init__(
         self,
         *,
-        layout: Literal["mono", "stereo", "2.1", "quad", "5.0", "5.1", "7.1", "keep"] = "keep",
+        layout: Literal["mono", "stereo", "3.0", "2.1", "quad", "5.0", "5.1", "7.1", "keep"] = "keep",
         channels: int = 0,
         matrix: list[list[Any]] | None = None,
         map: list[int] | None = None,
@@ -1425,7 +1426,9 @@ class VideoFileSourceNode(NativeNode):
 
 
 class VideoScaleNode(NativeNode):
-    """Scales video to a width, a height or both, in the pixel format that comes.
+    """Scales video to a width, a height or both, in the pixel format and by the matrix that come;
+    where the height crosses 720 rows, matrix auto of a VideoConverterNode behind it assumes another
+    matrix than theirs, and its source_matrix has to name it.
 
     Parameters
     ----------

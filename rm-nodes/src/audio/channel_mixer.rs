@@ -5,7 +5,8 @@
 //! the one channel that a `map` names. They can be changed while it runs, and then get there within
 //! `ramp_ms`; the number of channels stays.
 //!
-//! Interleaved f32 only. One item in, one item out, untouched where nothing changes.
+//! Interleaved f32 only. One item in, one item out, untouched where nothing changes. Three channels are
+//! taken for front left, right and centre, as WAVE, FLAC and Vorbis have them.
 
 mod matrix;
 mod ramp;
@@ -37,8 +38,8 @@ struct Params {
 struct ChannelMixer {
     params: Params,
     rule: Rule,
-    /// The format that came first, and what is done with it.
-    stream: Option<(StreamFormat, Ramp)>,
+    /// The format that came first, and what is done with it; `None` where all of it stays.
+    stream: Option<(StreamFormat, Option<Ramp>)>,
     pool: Pool,
 }
 
@@ -72,20 +73,19 @@ impl Node for ChannelMixer {
     fn process(&mut self, input: RuntimeData, output: &mut Output) -> Result<(), NodeError> {
         let view = audio(&input, "interleaved f32 audio")?;
         let samples = f32_samples(&view)?;
-        if self.rule == Rule::Keep && self.stream.is_none() {
-            output.push(input);
-            return Ok(());
-        }
         if self.stream.is_none() {
-            let ramp = Ramp::new(self.matrix(&view)?);
+            let ramp = match self.rule {
+                Rule::Keep => None,
+                _ => Some(Ramp::new(self.matrix(&view)?)),
+            };
             self.stream = Some((StreamFormat::of(&view), ramp));
         }
         let (format, ramp) = self.stream.as_mut().expect("has just been set");
         format.check(&view)?;
-        if ramp.is_identity() {
+        let Some(ramp) = ramp.as_mut().filter(|ramp| !ramp.is_identity()) else {
             output.push(input);
             return Ok(());
-        }
+        };
         let len = (view.frames() as u64 * ramp.outputs() as u64).saturating_mul(4);
         if len > RuntimeData::MAX_PAYLOAD as u64 {
             return Err(NodeError::Input {
@@ -105,18 +105,25 @@ impl Node for ChannelMixer {
     fn set_params(&mut self, params: &Value) -> Result<(), NodeError> {
         let params: Params = changed(&self.params, params)?;
         let rule = Rule::of(&params)?;
+        // What flows, or without that what has been promised.
+        let inputs = self.stream.as_ref().map(|(format, _)| usize::from(format.channels));
+        let outputs = |rule: &Rule| rule.outputs().or(inputs);
+        if outputs(&rule) != outputs(&self.rule) {
+            let count = |rule| outputs(rule).map_or("as many as come".into(), |n| n.to_string());
+            let expected = format!("{} output channels as before", count(&self.rule));
+            return Err(wrong("channels", count(&rule), expected));
+        }
         if let Some((format, ramp)) = &mut self.stream {
             if !rule.inputs().contains(format.channels) {
                 let expected = format!("what takes the {} channels that come", format.channels);
                 return Err(wrong("matrix", self::expected(&rule), expected));
             }
-            let matrix = rule.matrix(usize::from(format.channels));
-            if matrix.outputs() != ramp.outputs() {
-                let expected = format!("{} output channels as before", ramp.outputs());
-                return Err(wrong("channels", matrix.outputs(), expected));
+            if ramp.is_some() || rule != Rule::Keep {
+                let channels = usize::from(format.channels);
+                let ramp = ramp.get_or_insert_with(|| Ramp::new(Rule::Keep.matrix(channels)));
+                let frames = params.ramp_ms * f64::from(format.sample_rate) / 1_000.0;
+                ramp.change(rule.matrix(channels), frames.round() as u64);
             }
-            let frames = params.ramp_ms * f64::from(format.sample_rate) / 1_000.0;
-            ramp.change(matrix, frames.round() as u64);
         }
         (self.params, self.rule) = (params, rule);
         Ok(())

@@ -218,6 +218,10 @@ impl Node for ClippingDetector {
         Ok(())
     }
 
+    fn flush(&mut self) {
+        self.stream = None;
+    }
+
     fn finish(&mut self, output: &mut Output) -> Result<(), NodeError> {
         match self.stream.take() {
             Some(mut stream) if stream.taken > stream.intervals.at(stream.over) => {

@@ -34,6 +34,10 @@ impl Node for DcBlock {
         self.params = params;
         Ok(())
     }
+
+    fn flush(&mut self) {
+        self.stream.flush();
+    }
 }
 
 pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError> {

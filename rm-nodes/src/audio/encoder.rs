@@ -102,7 +102,7 @@ impl Node for AudioEncoder {
 
 fn formats(params: &Params, _: &NodeContext) -> NodeFormats {
     match write_format(params) {
-        Ok(write) => NodeFormats::takes([write.takes()]),
+        Ok(write) => NodeFormats::takes(write.takes()),
         Err(_) => NodeFormats::takes([DataType::Audio]),
     }
     .gives([DataType::Binary])

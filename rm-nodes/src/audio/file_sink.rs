@@ -168,7 +168,7 @@ impl Node for AudioFileSink {
 fn formats(params: &Params, _: &NodeContext) -> NodeFormats {
     let none = [] as [DataType; 0];
     match write_format(params) {
-        Ok(write) => NodeFormats::takes([write.takes()]).gives(none),
+        Ok(write) => NodeFormats::takes(write.takes()).gives(none),
         Err(_) => NodeFormats::takes([DataType::Audio]).gives(none),
     }
 }

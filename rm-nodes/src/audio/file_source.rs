@@ -26,6 +26,8 @@ use crate::pool::Pool;
 
 const MAX_CHUNK_MS: u32 = 10_000;
 const MAX_GAP_MS: u32 = 600_000;
+/// Most bytes of one chunk, whatever format the header of a file names: headers are not trusted.
+const MAX_CHUNK_BYTES: usize = 64 << 20;
 /// The port on which each file's facts come.
 const TAGS: &str = "tags";
 
@@ -246,7 +248,8 @@ impl Node for AudioFileSource {
     fn produce(&mut self, output: &mut Output) -> Result<Produced, NodeError> {
         let format = self.format.ok_or_else(not_initialised)?;
         let StreamFormat { sample_rate, channels, format: sample } = format;
-        let chunk = frames_in(u64::from(self.params.chunk_ms), sample_rate).max(1);
+        let most = (MAX_CHUNK_BYTES / frame_bytes(format)).max(1) as u64;
+        let chunk = frames_in(u64::from(self.params.chunk_ms), sample_rate).clamp(1, most);
         let Some(payload) = self.next_chunk(chunk, format, output)? else {
             return Ok(Produced::End);
         };
@@ -298,7 +301,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
                 "chunk_ms",
                 ParameterKind::Integer,
                 20,
-                "length of one chunk; the last one of a file may be shorter",
+                "length of one chunk, at most 64 MiB; the last one of a file may be shorter",
             )
             .range(1.0, f64::from(MAX_CHUNK_MS))
             .unit("ms"),

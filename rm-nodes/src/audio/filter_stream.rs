@@ -96,6 +96,14 @@ impl FilterStream {
         Ok(())
     }
 
+    /// Forgets the stream; one that comes then begins with the cutoff that was to be reached.
+    pub(super) fn flush(&mut self) {
+        if let Some(glide) = self.glide.take() {
+            self.cutoff_hz = glide.to;
+        }
+        self.stream = None;
+    }
+
     /// Goes to another cutoff, beginning with the next frame.
     pub(super) fn change(&mut self, cutoff_hz: f64) -> Result<(), NodeError> {
         let Some((StreamFormat { sample_rate, .. }, _)) = self.stream else {

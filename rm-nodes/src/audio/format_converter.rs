@@ -150,8 +150,21 @@ impl Node for FormatConverter {
         let Task { frames, channels, from, to, .. } = task;
         self.frames += frames as u64;
         let in_place = task.change == ChannelChange::Keep && task.from_planar == task.to_planar;
-        if in_place && from == to {
+        let is_same = in_place && from == to;
+        if is_same && layout == view.layout {
             output.push(input);
+            return Ok(());
+        }
+        let metadata = DataMetadata::Audio {
+            sample_rate: view.sample_rate,
+            channels: u16::try_from(task.channels_out()).expect("at most 65535 by its type"),
+            format: to,
+            layout,
+        };
+        if is_same {
+            // A single channel lies the same way in both layouts.
+            let item = RuntimeData::new(metadata, input.payload().clone())?;
+            output.push(item.made_from(input.header()));
             return Ok(());
         }
         let len = (frames as u64)
@@ -169,12 +182,6 @@ impl Node for FormatConverter {
         } else {
             self.stages.run(&task, view.bytes, buffer.bytes());
         }
-        let metadata = DataMetadata::Audio {
-            sample_rate: view.sample_rate,
-            channels: u16::try_from(task.channels_out()).expect("at most 65535 by its type"),
-            format: to,
-            layout,
-        };
         let item = RuntimeData::new(metadata, self.pool.seal(buffer))?;
         output.push(item.made_from(input.header()));
         Ok(())

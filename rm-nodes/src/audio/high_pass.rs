@@ -41,6 +41,10 @@ impl Node for HighPass {
         self.params = params;
         Ok(())
     }
+
+    fn flush(&mut self) {
+        self.stream.flush();
+    }
 }
 
 pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError> {

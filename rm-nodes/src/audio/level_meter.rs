@@ -174,6 +174,10 @@ impl Node for LevelMeter {
         Ok(())
     }
 
+    fn flush(&mut self) {
+        self.stream = None;
+    }
+
     fn finish(&mut self, output: &mut Output) -> Result<(), NodeError> {
         match self.stream.take() {
             Some(mut stream) => stream.end_interval(&mut self.events, output),

@@ -14,16 +14,18 @@
 //!
 //! **What is waited for.** A block is mixed once every input has audio up to its end. How fast that
 //! comes does not matter, so the result is the same in every run, as long as inputs keep coming: one
-//! that has given nothing for `max_wait_ms`, by the clock, while others have, is not waited for until
-//! it gives again. What it then gives for blocks that are gone is dropped. Nor is an input waited for
-//! that is more than 10 s behind the mix, and when 256 MiB are held there is no waiting at all. How
-//! many inputs there are is said by `inputs`; where it is not known, the first `max_wait_ms` are given
-//! to inputs to show themselves. Where `max_wait_ms` is null the clock plays no part. At the end everything that is left is mixed. If no input has audio for
-//! more than 10 s, the mix goes on behind that gap instead of filling it.
+//! that has given nothing for `max_wait_ms`, by the clock, while the mix had to wait for it, is given
+//! up until it gives again. What it then gives for blocks that are gone is dropped. Nor is an input
+//! waited for that is more than 10 s behind the mix, and when 256 MiB are held there is no waiting at
+//! all. How many inputs there are is said by `inputs`; where it is not known, the first `max_wait_ms`
+//! are given to inputs to show themselves. Where `max_wait_ms` is null the clock plays no part. At the
+//! end everything that is left is mixed. If no input has audio for more than 10 s, the mix goes on
+//! behind that gap instead of filling it.
 
 mod track;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use rm_core::{
@@ -112,6 +114,8 @@ struct Mixer {
     /// In the order of their names, so that sums are rounded the same way in every run.
     tracks: Vec<Track>,
     mixed: Option<Mixed>,
+    /// When the mix first had to wait for an input with its next block; `None` where it does not.
+    waiting_since: Option<Instant>,
     /// Most samples that are held before there is no waiting any more.
     max_held: usize,
     pool: Pool,
@@ -175,6 +179,7 @@ impl Mixer {
             stream: None,
             tracks: Vec::new(),
             mixed: None,
+            waiting_since: None,
             max_held: MAX_HELD,
             pool: Pool::default(),
         })
@@ -219,20 +224,27 @@ impl Mixer {
 
     /// Mixes the blocks that are complete.
     fn mix(&mut self, output: &mut Output) -> Result<(), NodeError> {
-        while !self.waits_for_others()
-            && let Some((start, end)) = self.next_block()
-            && self.late(start, end).next().is_none()
-        {
+        while !self.waits_for_others() && self.first().is_some() && self.late().next().is_none() {
             self.mix_block(i64::MAX, output)?;
+        }
+        if self.late().next().is_some() {
+            self.waiting_since.get_or_insert_with(Instant::now);
         }
         Ok(())
     }
 
-    /// Where the next block begins and ends, if there is no gap; `None` where nothing is held.
-    fn next_block(&self) -> Option<(i64, i64)> {
-        let first = self.first()?;
-        let mixed = self.mixed.unwrap_or(Mixed { from: first, block: 0 });
-        Some(self.stream.as_ref()?.block(mixed))
+    /// The next block: that behind the last one, or behind a long gap that in which there is sound
+    /// again. `None` where nothing is held.
+    fn next(&self) -> Option<Mixed> {
+        let (stream, first) = (self.stream.as_ref()?, self.first()?);
+        let is_near = |mixed: &Mixed| first - stream.block(*mixed).0 <= stream.frames(MAX_GAP);
+        Some(self.mixed.filter(is_near).unwrap_or(Mixed { from: first, block: 0 }))
+    }
+
+    /// Forgets the stream, so that another one may come.
+    fn begin_anew(&mut self) {
+        (self.stream, self.mixed, self.waiting_since) = (None, None, None);
+        self.is_settled = false;
     }
 
     /// The first place of what is held.
@@ -246,25 +258,27 @@ impl Mixer {
         !self.is_settled && !all
     }
 
-    /// The inputs that a block has to wait for.
-    fn late(&self, start: i64, end: i64) -> impl Iterator<Item = &Track> {
-        let far = self.stream.as_ref().map_or(0, |stream| stream.frames(MAX_GAP));
-        let far = if self.mixed.is_some() { start - far } else { i64::MIN };
-        let is_late = move |track: &&Track| {
-            track.is_awaited() && track.end().is_none_or(|at| (far..end).contains(&at))
-        };
-        self.tracks.iter().filter(is_late)
+    /// The ends of the inputs that the next block has to wait for; `None` where nothing is held.
+    fn awaited_ends(&self) -> Option<Range<i64>> {
+        let stream = self.stream.as_ref()?;
+        // Behind a long gap it still counts where the mix stood before.
+        let reached = self.mixed.map(|mixed| stream.block(mixed).0);
+        let far = reached.map_or(i64::MIN, |reached| reached - stream.frames(MAX_GAP));
+        Some(far..stream.block(self.next()?).1)
     }
 
-    /// Mixes the next block, which ends at `most` at the latest, or the one behind a long gap.
+    /// The inputs that the next block has to wait for.
+    fn late(&self) -> impl Iterator<Item = &Track> {
+        let ends = self.awaited_ends();
+        let tracks = self.tracks.iter();
+        tracks.filter(move |track| ends.as_ref().is_some_and(|ends| track.is_late(ends)))
+    }
+
+    /// Mixes the next block, which ends at `most` at the latest.
     fn mix_block(&mut self, most: i64, output: &mut Output) -> Result<(), NodeError> {
-        let (Some(stream), Some(first)) = (&self.stream, self.first()) else {
+        let (Some(stream), Some(mixed)) = (&self.stream, self.next()) else {
             return Ok(());
         };
-        let mut mixed = self.mixed.unwrap_or(Mixed { from: first, block: 0 });
-        if first - stream.block(mixed).0 > stream.frames(MAX_GAP) {
-            mixed = Mixed { from: first, block: 0 };
-        }
         let (start, end) = stream.block(mixed);
         let frames = usize::try_from(end.min(most) - start).expect("something is held before");
         let mut buffer = self.pool.take(frames * stream.channels * size_of::<f32>());
@@ -277,6 +291,7 @@ impl Mixer {
         let item = RuntimeData::audio(self.pool.seal(buffer), sample_rate, channels, format)?;
         output.push(item.made_from(&stream.header).with_timestamp(stream.time(start)));
         self.mixed = Some(Mixed { block: mixed.block + 1, ..mixed });
+        self.waiting_since = None;
         Ok(())
     }
 }
@@ -306,11 +321,10 @@ impl Node for Mixer {
             });
         }
         self.hold(name, &samples, input.header());
-        self.mix(output)?;
         while self.tracks.iter().map(Track::held).sum::<usize>() > self.max_held {
             self.mix_block(i64::MAX, output)?;
         }
-        Ok(())
+        self.mix(output)
     }
 
     fn set_params(&mut self, change: &Value) -> Result<(), NodeError> {
@@ -335,7 +349,7 @@ impl Node for Mixer {
 
     fn flush(&mut self) {
         self.tracks.iter_mut().for_each(Track::clear);
-        (self.stream, self.mixed) = (None, None);
+        self.begin_anew();
     }
 
     fn due(&self) -> Option<Instant> {
@@ -347,9 +361,8 @@ impl Node for Mixer {
         if self.waits_for_others() {
             return Some(stream.since + wait);
         }
-        let (start, end) = self.next_block()?;
-        let given = self.late(start, end).map(Track::given);
-        Some(given.min()? + wait)
+        let since = self.late().map(|track| track.awaited_since(self.waiting_since));
+        Some(since.min()? + wait)
     }
 
     fn on_time(&mut self, now: Instant, output: &mut Output) -> Result<(), NodeError> {
@@ -359,8 +372,11 @@ impl Node for Mixer {
         if self.stream.as_ref().is_some_and(|stream| stream.since + wait <= now) {
             self.is_settled = true;
         }
-        for track in self.tracks.iter_mut().filter(|track| track.given() + wait <= now) {
-            track.give_up();
+        if let Some(ends) = self.awaited_ends() {
+            let since = self.waiting_since;
+            let is_over = |track: &Track| track.awaited_since(since) + wait <= now;
+            let late = self.tracks.iter_mut().filter(|track| track.is_late(&ends));
+            late.filter(|track| is_over(track)).for_each(Track::give_up);
         }
         self.mix(output)
     }
@@ -372,7 +388,7 @@ impl Node for Mixer {
             self.mix_block(end, output)?;
         }
         self.tracks.clear();
-        (self.stream, self.mixed) = (None, None);
+        self.begin_anew();
         Ok(())
     }
 }

@@ -217,6 +217,10 @@ impl Node for SilenceDetector {
         Ok(())
     }
 
+    fn flush(&mut self) {
+        self.stream = None;
+    }
+
     fn finish(&mut self, output: &mut Output) -> Result<(), NodeError> {
         match self.stream.take() {
             Some(mut stream) => stream.finish(&self.params, &mut self.events, output),

@@ -5,9 +5,10 @@
 //! `language`, `timestamp` (seconds since 1970), `correlation_id`, and the constants of the parameter
 //! `values`, which go before fields of the same name. It sees one item at a time and keeps nothing.
 
+use std::io;
 use std::time::SystemTime;
 
-use minijinja::{Environment, Error, UndefinedBehavior, value::Serde};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, value::Serde};
 use rm_core::{
     DataMetadata, DataType, Node, NodeError, NodeFormats, NodeMetadata, NodeRegistry, Output,
     ParameterKind, ParameterSpec, RegistryError, RuntimeData,
@@ -18,9 +19,13 @@ use serde_json::{Map, Value};
 use crate::define::{changed, define_with_formats};
 use crate::input::describe_item;
 
-/// Most steps that a template may take for one item: far more than a prompt needs, and less than a
-/// second. An item whose lists are gone through within each other does not hold up the pipeline.
+/// Most steps that a template may take for one item: far more than a prompt needs. An item whose lists
+/// are gone through within each other does not hold up the pipeline. A step is as long as what it writes
+/// or makes, which is why what is written has a bound of its own; what the template itself puts together
+/// in its variables has none.
 const MAX_STEPS: u64 = 10_000_000;
+/// Most bytes that a template may write for one item.
+const MAX_BYTES: usize = 64 << 20;
 /// The name by which the template is kept.
 const NAME: &str = "template";
 
@@ -104,6 +109,23 @@ impl Template {
     }
 }
 
+/// What a template has written for an item.
+struct Written(Vec<u8>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > MAX_BYTES - self.0.len() {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What a template's error says, with its line.
 fn describe(error: &Error) -> String {
     let what = match error.detail() {
@@ -121,14 +143,22 @@ impl Node for Template {
         let seen = self.variables(&input)?;
         let template =
             self.environment.get_template(NAME).expect("it was added when this was made");
-        let made = template.render(minijinja::Value::from(Serde(&seen))).map_err(|error| {
-            let message = format!("the template failed in {}", describe(&error));
+        let mut made = Written(Vec::new());
+        let seen = minijinja::Value::from(Serde(&seen));
+        template.render_captured_to(seen, &mut made).map_err(|error| {
+            let message = match error.kind() {
+                ErrorKind::WriteFailure => {
+                    format!("the template writes more than {MAX_BYTES} bytes for one item")
+                }
+                _ => format!("the template failed in {}", describe(&error)),
+            };
             NodeError::Failed { message, source: Some(Box::new(error)) }
         })?;
+        let Written(made) = made;
         let header = input.header();
         let item = match self.params.output {
             Made::Json => {
-                let value: Value = serde_json::from_str(&made).map_err(|error| {
+                let value: Value = serde_json::from_slice(&made).map_err(|error| {
                     let message = "what the template gave is not JSON".to_owned();
                     NodeError::Failed { message, source: Some(Box::new(error)) }
                 })?;
@@ -136,7 +166,7 @@ impl Node for Template {
             }
             Made::Text => match &header.metadata {
                 metadata @ DataMetadata::Text { .. } => RuntimeData::new(metadata.clone(), made)?,
-                _ => RuntimeData::text(made)?,
+                _ => RuntimeData::new(DataMetadata::utf8(), made)?,
             },
         };
         output.push(item.made_from(header));
@@ -275,6 +305,20 @@ mod tests {
         let item = json_item(json!(vec![0; 100]));
         let error = rendered(json!({"template": loops}), item).unwrap_err();
         assert!(error.to_string().ends_with("engine ran out of fuel"), "{error}");
+    }
+
+    #[test]
+    fn a_template_that_writes_too_much_is_stopped() {
+        let template = "{% for a in json.list %}{{ json.long }}{% endfor %}{{ json.end }}";
+        let render = |end: &str| {
+            let item = json!({"list": vec![0; 64], "long": "x".repeat(1 << 20), "end": end});
+            rendered(json!({"template": template}), json_item(item))
+        };
+        assert_eq!(render("").unwrap().payload().len(), MAX_BYTES);
+        let error = render("y").unwrap_err();
+        let expected = "the template writes more than 67108864 bytes for one item";
+        assert_eq!(error.to_string(), expected);
+        assert!(error.source().is_some());
     }
 
     #[test]

@@ -20,8 +20,12 @@ use crate::define::{changed, define_with_formats};
 use crate::input::describe_item;
 use crate::pool::Pool;
 
-const EXPECTED: &str = "audio, text in UTF-8, JSON, tensors of up to 7 dimensions, or video in rgb24, \
-                        bgr24, rgba32, bgra32, argb32, gray8 or gray16";
+const EXPECTED: &str = "audio, text in UTF-8, JSON, tensors of up to 7 dimensions and not too long to \
+                        be stacked, or video in rgb24, bgr24, rgba32, bgra32, argb32, gray8 or \
+                        gray16";
+
+/// Most items of a batch.
+const MAX_ITEMS: usize = 100_000;
 
 /// Video formats whose pixels lie side by side, with type and number of the samples of one pixel.
 const PACKED: [(VideoFormat, TensorType, usize); 7] = [
@@ -47,6 +51,7 @@ struct Batcher {
     pool: Pool,
     /// The batch so far: items of the same metadata.
     batch: Vec<RuntimeData>,
+    /// Bytes of their payloads.
     bytes: u64,
     /// When the first of them came.
     began: Option<Instant>,
@@ -68,7 +73,7 @@ impl Batcher {
         let len = input.payload().len() as u64;
         let fits = self.batch.first().is_none_or(|first| {
             first.header().metadata == input.header().metadata
-                && self.bytes + len <= self.params.max_bytes
+                && self.size() + self.between(first) + len <= self.params.max_bytes
         });
         if !fits {
             self.give(output)?;
@@ -81,8 +86,22 @@ impl Batcher {
         if self.is_full() { self.give(output) } else { Ok(()) }
     }
 
+    /// Bytes that stand between two items.
+    fn between(&self, item: &RuntimeData) -> u64 {
+        match item.data_type() {
+            DataType::Text => self.params.separator.len() as u64,
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the batch: its payloads, and what stands between them.
+    fn size(&self) -> u64 {
+        let Some(first) = self.batch.first() else { return 0 };
+        self.bytes + self.between(first) * (self.batch.len() as u64 - 1)
+    }
+
     fn is_full(&self) -> bool {
-        self.batch.len() >= self.params.max_items || self.bytes >= self.params.max_bytes
+        self.batch.len() >= self.params.max_items || self.size() >= self.params.max_bytes
     }
 
     /// Gives the batch, if there is one.
@@ -183,7 +202,12 @@ fn check(item: &RuntimeData) -> Result<(), NodeError> {
             parsed.map_err(|error| DataError::NotJson { message: error.to_string() })?;
             true
         }
-        DataMetadata::Tensor { shape, .. } => shape.len() < DataMetadata::MAX_RANK,
+        DataMetadata::Tensor { shape, dtype } => {
+            // A tensor without elements can have sides of any length, of which many make too long a one.
+            let most = MAX_ITEMS * dtype.bytes_per_element();
+            let bytes = shape.iter().try_fold(most, |bytes, side| bytes.checked_mul(*side.max(&1)));
+            shape.len() < DataMetadata::MAX_RANK && bytes.is_some()
+        }
         DataMetadata::Video { format, .. } => packed(*format).is_some(),
         DataMetadata::Binary => false,
     };
@@ -256,7 +280,7 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
                 8,
                 "how many items make a batch",
             )
-            .range(1.0, 100_000.0)
+            .range(1.0, MAX_ITEMS as f64)
             .unit("items"),
             ParameterSpec::optional(
                 "max_wait_ms",
@@ -270,7 +294,8 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
                 "max_bytes",
                 ParameterKind::Integer,
                 67_108_864,
-                "a smaller batch is given before its payloads would have more bytes than this",
+                "a smaller batch is given before its payloads, with the separators of texts, would have \
+                 more bytes than this",
             )
             .range(1.0, 2_147_483_648.0)
             .unit("bytes"),

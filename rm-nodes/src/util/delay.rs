@@ -73,6 +73,7 @@ impl Delay {
             output.push(input);
             return Ok(());
         }
+        self.held.check_room(input.payload().len(), |came, _| self.due_of(*came) <= now)?;
         // What is due goes first, so that it does not take the room of the new one.
         self.release(now, output);
         self.held.push(now, input, output)?;
@@ -97,6 +98,15 @@ impl Delay {
         let deadline = shift(deadline).max(first + Duration::from_nanos(1));
         (header.timestamp, header.deadline) = (timestamp, Some(deadline));
         Ok(RuntimeData::from_parts(header, payload)?)
+    }
+
+    /// When an item is given that came then.
+    fn due_of(&self, came: Instant) -> Instant {
+        match self.params.mode {
+            // Nothing is held back any more after the mode has changed.
+            Mode::Timestamp => came,
+            Mode::Hold | Mode::Both => came + self.params.delay(),
+        }
     }
 
     /// Gives what has been held for long enough.
@@ -126,11 +136,7 @@ impl Node for Delay {
 
     fn due(&self) -> Option<Instant> {
         let (came, _) = self.held.first()?;
-        match self.params.mode {
-            // Nothing is held back any more after the mode has changed.
-            Mode::Timestamp => Some(*came),
-            Mode::Hold | Mode::Both => Some(*came + self.params.delay()),
-        }
+        Some(self.due_of(*came))
     }
 
     fn on_time(&mut self, now: Instant, output: &mut Output) -> Result<(), NodeError> {
@@ -295,6 +301,26 @@ mod tests {
         node.flush();
         node.finish(&mut output).unwrap();
         assert!(output.is_empty() && node.due().is_none());
+    }
+
+    #[test]
+    fn an_item_that_there_is_no_room_for_takes_no_other_with_it() {
+        let mut node = delay(json!({"max_bytes": 4, "overflow": "error"}));
+        let mut output = Output::default();
+        let start = Instant::now();
+        let ms = |ms| start + Duration::from_millis(ms);
+        for (number, at) in [(1, 0), (2, 50)] {
+            node.take(ms(at), item(number), &mut output).unwrap();
+        }
+        let large = || RuntimeData::binary(vec![3; 4]).unwrap();
+        // The first one is due, but without it there is no room either.
+        let error = node.take(ms(120), large(), &mut output).unwrap_err();
+        assert!(error.to_string().starts_with("1 items of 1 bytes are held back"), "{error}");
+        assert!(output.is_empty());
+        assert_eq!(node.due(), Some(ms(100)));
+        // Where all that is held is due, there is.
+        node.take(ms(150), large(), &mut output).unwrap();
+        assert_eq!(numbers(&mut output), [1, 2]);
     }
 
     #[test]

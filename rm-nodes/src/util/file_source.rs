@@ -175,8 +175,10 @@ impl FileSource {
                 }
             }
             self.passes += 1;
-            // A recording without items would go round for ever.
-            if self.passes == self.params.passes || self.items == 0 {
+            // How many there are may have been lowered, and 0 is without end. A recording without items
+            // would go round for ever.
+            let last = self.params.passes;
+            if (last > 0 && self.passes >= last) || self.items == 0 {
                 return Ok(None);
             }
             self.items = 0;

@@ -56,6 +56,22 @@ impl Limits {
             .choices(["drop_oldest", "drop_newest", "error"]),
         ]
     }
+
+    /// Whether an item of `len` bytes may be held besides so many items of so many bytes.
+    fn has_room(self, items: usize, bytes: u64, len: u64) -> bool {
+        let fits = items < self.max_items && bytes.saturating_add(len) <= self.max_bytes;
+        items == 0 || fits
+    }
+
+    /// The error of an item that there is no room for.
+    fn exceeded(self, items: usize, bytes: u64, len: u64) -> NodeError {
+        let Self { max_items, max_bytes, .. } = self;
+        let message = format!(
+            "{items} items of {bytes} bytes are held back, and an item of {len} bytes would be above \
+             max_items ({max_items}) or max_bytes ({max_bytes})"
+        );
+        NodeError::Failed { message, source: None }
+    }
 }
 
 /// Items held back, oldest first, each with a `T` that the node knows of it.
@@ -70,6 +86,28 @@ impl<T> Held<T> {
         Self { limits, items: VecDeque::new(), bytes: 0 }
     }
 
+    /// Says before anything is taken out whether an item of `len` bytes would be too much, where that
+    /// is an error: once the oldest items that `goes` is true of are out. A node that fails in the middle
+    /// of its work loses what it has given already.
+    pub(super) fn check_room(
+        &self,
+        len: usize,
+        mut goes: impl FnMut(&T, &RuntimeData) -> bool,
+    ) -> Result<(), NodeError> {
+        if self.limits.overflow != Overflow::Error {
+            return Ok(());
+        }
+        let (mut items, mut bytes) = (self.items.len(), self.bytes);
+        for (_, item) in self.items.iter().take_while(|(what, item)| goes(what, item)) {
+            items -= 1;
+            bytes -= item.payload().len() as u64;
+        }
+        if self.limits.has_room(items, bytes, len as u64) {
+            return Ok(());
+        }
+        Err(self.limits.exceeded(items, bytes, len as u64))
+    }
+
     /// Adds one item; what there is no room for goes to the port [`DROPPED`].
     pub(super) fn push(
         &mut self,
@@ -78,7 +116,7 @@ impl<T> Held<T> {
         output: &mut Output,
     ) -> Result<(), NodeError> {
         let len = item.payload().len() as u64;
-        while !self.has_room(len) {
+        while !self.limits.has_room(self.items.len(), self.bytes, len) {
             match self.limits.overflow {
                 Overflow::DropOldest => {
                     if let Some((_, oldest)) = self.pop() {
@@ -90,26 +128,13 @@ impl<T> Held<T> {
                     return Ok(());
                 }
                 Overflow::Error => {
-                    let Limits { max_items, max_bytes, .. } = self.limits;
-                    let message = format!(
-                        "{} items of {} bytes are held back, and an item of {len} bytes would be \
-                         above max_items ({max_items}) or max_bytes ({max_bytes})",
-                        self.items.len(),
-                        self.bytes,
-                    );
-                    return Err(NodeError::Failed { message, source: None });
+                    return Err(self.limits.exceeded(self.items.len(), self.bytes, len));
                 }
             }
         }
         self.bytes += len;
         self.items.push_back((what, item));
         Ok(())
-    }
-
-    fn has_room(&self, len: u64) -> bool {
-        let Limits { max_items, max_bytes, .. } = self.limits;
-        let fits = self.items.len() < max_items && self.bytes.saturating_add(len) <= max_bytes;
-        self.items.is_empty() || fits
     }
 
     /// Takes out the oldest item.
@@ -182,5 +207,22 @@ mod tests {
             "1 items of 1 bytes are held back, and an item of 2 bytes would be above max_items (1) \
              or max_bytes (100)"
         );
+    }
+
+    #[test]
+    fn room_is_counted_without_what_goes_before() {
+        let mut held =
+            Held::new(Limits { max_items: 2, max_bytes: 100, overflow: Overflow::Error });
+        for (number, len) in [(1, 40), (2, 60)] {
+            held.push(number, item(len), &mut Output::default()).unwrap();
+        }
+        assert!(held.check_room(1, |_, _| false).is_err());
+        held.check_room(40, |number, _| *number == 1).unwrap();
+        let error = held.check_room(41, |number, _| *number == 1).unwrap_err();
+        assert!(error.to_string().starts_with("1 items of 60 bytes are held back"), "{error}");
+        held.check_room(500, |_, _| true).unwrap();
+        assert_eq!((held.items.len(), held.bytes), (2, 100));
+        held.limits.overflow = Overflow::DropNewest;
+        held.check_room(1, |_, _| false).unwrap();
     }
 }

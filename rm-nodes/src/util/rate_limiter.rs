@@ -91,32 +91,15 @@ impl Bucket {
 
 const ONE_NANO: Duration = Duration::from_nanos(1);
 
-struct RateLimiter {
-    params: Params,
+/// The buckets of items and of bytes, where these are limited.
+#[derive(Clone, Copy)]
+struct Buckets {
     items: Option<Bucket>,
     bytes: Option<Bucket>,
-    held: Held<()>,
-    /// What the clock is counted from.
-    start: Instant,
 }
 
-impl RateLimiter {
-    fn new(params: Params, start: Instant) -> Result<Self, NodeError> {
-        if params.items_per_second.is_none() && params.bytes_per_second.is_none() {
-            let expected = "a number, unless bytes_per_second is one";
-            return Err(wrong("items_per_second", "null", expected));
-        }
-        let burst_bytes = params.burst_bytes.or(params.bytes_per_second).unwrap_or(1.0);
-        Ok(Self {
-            items: params.items_per_second.map(|rate| Bucket::new(rate, params.burst_items, 1.0)),
-            bytes: params.bytes_per_second.map(|rate| Bucket::new(rate, burst_bytes.max(1.0), 0.0)),
-            held: Held::new(params.limits),
-            params,
-            start,
-        })
-    }
-
-    /// Fills the buckets up to a time.
+impl Buckets {
+    /// Fills them up to a time.
     fn fill(&mut self, now: Duration) {
         for bucket in [&mut self.items, &mut self.bytes].into_iter().flatten() {
             bucket.fill(now);
@@ -139,12 +122,41 @@ impl RateLimiter {
         }
         is_enough
     }
+}
+
+struct RateLimiter {
+    params: Params,
+    buckets: Buckets,
+    held: Held<()>,
+    /// What the clock is counted from.
+    start: Instant,
+}
+
+impl RateLimiter {
+    fn new(params: Params, start: Instant) -> Result<Self, NodeError> {
+        if params.items_per_second.is_none() && params.bytes_per_second.is_none() {
+            let expected = "a number, unless bytes_per_second is one";
+            return Err(wrong("items_per_second", "null", expected));
+        }
+        let burst_bytes = params.burst_bytes.or(params.bytes_per_second).unwrap_or(1.0);
+        let items = params.items_per_second;
+        let bytes = params.bytes_per_second;
+        Ok(Self {
+            buckets: Buckets {
+                items: items.map(|rate| Bucket::new(rate, params.burst_items, 1.0)),
+                bytes: bytes.map(|rate| Bucket::new(rate, burst_bytes.max(1.0), 0.0)),
+            },
+            held: Held::new(params.limits),
+            params,
+            start,
+        })
+    }
 
     /// Gives what is held back and may go now.
     fn release(&mut self, output: &mut Output) {
         while let Some((_, item)) = self.held.first() {
             let len = item.payload().len();
-            if self.params.policy == Policy::Hold && !self.admit(len) {
+            if self.params.policy == Policy::Hold && !self.buckets.admit(len) {
                 break;
             }
             if let Some((_, item)) = self.held.pop() {
@@ -171,9 +183,14 @@ impl RateLimiter {
                 timestamp.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
             }
         };
-        self.fill(now);
+        self.buckets.fill(now);
+        let len = input.payload().len();
+        if self.params.policy == Policy::Hold {
+            let mut buckets = self.buckets;
+            self.held.check_room(len, |(), item| buckets.admit(item.payload().len()))?;
+        }
         self.release(output);
-        if self.held.is_empty() && self.admit(input.payload().len()) {
+        if self.held.is_empty() && self.buckets.admit(len) {
             output.push(input);
             return Ok(());
         }
@@ -193,7 +210,8 @@ impl Node for RateLimiter {
     fn set_params(&mut self, params: &Value) -> Result<(), NodeError> {
         let mut new = Self::new(changed(&self.params, params)?, self.start)?;
         if new.params.by == self.params.by {
-            for (new, old) in [(&mut new.items, self.items), (&mut new.bytes, self.bytes)] {
+            let (old, new) = (self.buckets, &mut new.buckets);
+            for (new, old) in [(&mut new.items, old.items), (&mut new.bytes, old.bytes)] {
                 if let (Some(new), Some(old)) = (new, old) {
                     (new.tokens, new.filled_at) = (old.tokens.min(new.size), old.filled_at);
                 }
@@ -218,7 +236,8 @@ impl Node for RateLimiter {
         if self.params.by == By::Timestamp {
             return None;
         }
-        let costs = [(&self.items, 1.0), (&self.bytes, item.payload().len() as f64)];
+        let Buckets { items, bytes } = &self.buckets;
+        let costs = [(items, 1.0), (bytes, item.payload().len() as f64)];
         let due = costs.into_iter().filter_map(|(bucket, cost)| {
             let bucket = bucket.as_ref()?;
             Some(bucket.filled_at.unwrap_or_default().saturating_add(bucket.wait(cost)))
@@ -228,7 +247,7 @@ impl Node for RateLimiter {
 
     fn on_time(&mut self, now: Instant, output: &mut Output) -> Result<(), NodeError> {
         if self.params.by == By::Clock {
-            self.fill(self.since_start(now));
+            self.buckets.fill(self.since_start(now));
         }
         self.release(output);
         Ok(())

@@ -136,12 +136,14 @@ impl Node for FrameRate {
                     return Ok(());
                 }
                 Ok(gap) if gap <= max_gap => self.give_until(before + gap / 2, output)?,
-                Ok(_) => {
+                Ok(gap) => {
                     let filled = match self.params.on_gap {
-                        OnGap::Duplicate => max_gap,
+                        OnGap::Duplicate => max_gap.max(self.half()),
                         OnGap::Skip => self.half(),
                     };
-                    self.give_until(before + filled, output)?;
+                    // Points that are nearer to this frame, or near it, are left to it.
+                    let left = (gap / 2).max(gap.saturating_sub(self.half()));
+                    self.give_until(before + filled.min(left), output)?;
                     // The points up to this frame, but for the one that is near it, are left out.
                     let reached = self.begin.and_then(|begin| now.duration_since(begin).ok());
                     let near = reached.unwrap_or_default().saturating_sub(self.half());

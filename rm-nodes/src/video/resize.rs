@@ -108,6 +108,11 @@ impl Resizer {
         }
     }
 
+    /// Changes the filter, and what lies beside a picture.
+    pub(crate) fn set(&mut self, filter: Filter, fill: [u8; 3]) {
+        (self.filter, self.fill) = (filter, fill);
+    }
+
     /// Scales `source` into `target`, which has the format of the source and the size of the placement.
     /// `coding` is that of the colour beside the picture.
     pub(crate) fn resize(

@@ -2,24 +2,30 @@
 //!
 //! Frames keep their pixel format. The filters are those of `resize.rs`, the places those of
 //! `geometry.rs`. The size and the format of the frames may change within the stream; a frame that has
-//! the right size already is given on untouched, as all are where neither side is given. It takes pixels to be square, and does not convert
-//! colours.
+//! the right size already is given on untouched, as all are where neither side is given. It takes pixels
+//! to be square.
+//!
+//! It does not convert colours: a frame keeps the matrix that it is coded by. Where its height crosses
+//! 720 rows, that is not the one any more that `matrix: auto` assumes by the height. A
+//! `VideoConverterNode` behind it must then be told: its `source_matrix` is `bt709` for what was 720
+//! rows high or higher, and `bt601` for what was lower.
 
 use rm_core::{
     DataType, Formats, Node, NodeError, NodeFormats, NodeMetadata, NodeRegistry, Output,
     ParameterKind, ParameterSpec, RegistryError, RuntimeData, Values, VideoFormat, VideoFormats,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::colour::{Coding, Layout, Matrix, Range};
 use super::frames::{MAX_SIDE, coding_specs, frame_bytes, metadata, unknown_format};
 use super::geometry::{Fit, Placement, target_size};
 use super::resize::{Filter, Frame, Resizer};
-use crate::define::{define_with_formats, wrong};
+use crate::define::{changed, define_with_formats, wrong};
 use crate::input::video;
 use crate::pool::Pool;
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Params {
     width: u32,
     height: u32,
@@ -38,26 +44,22 @@ struct VideoScale {
 
 impl VideoScale {
     fn new(params: Params) -> Result<Self, NodeError> {
-        let fill = parse_colour(&params.fill).ok_or_else(|| {
-            wrong(
-                "fill",
-                &params.fill,
-                "a colour as #rrggbb in hexadecimal digits, such as #000000",
-            )
-        })?;
-        let resizer = Resizer::new(params.filter, fill);
+        let resizer = Resizer::new(params.filter, parse_colour(&params.fill)?);
         Ok(Self { params, resizer, pool: Pool::default() })
     }
 }
 
 /// Red, green and blue of a colour written as `#rrggbb`.
-fn parse_colour(text: &str) -> Option<[u8; 3]> {
-    let digits = text.strip_prefix('#')?;
-    if digits.len() != 6 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let [_, r, g, b] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
-    Some([r, g, b])
+fn parse_colour(text: &str) -> Result<[u8; 3], NodeError> {
+    let digits = text.strip_prefix('#').filter(|digits| {
+        digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    });
+    let colour =
+        digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).ok_or_else(|| {
+            wrong("fill", text, "a colour as #rrggbb in hexadecimal digits, such as #000000")
+        })?;
+    let [_, r, g, b] = colour.to_be_bytes();
+    Ok([r, g, b])
 }
 
 /// How many pixels share chroma.
@@ -84,6 +86,13 @@ impl Node for VideoScale {
         let payload = self.pool.seal(buffer);
         let item = RuntimeData::video(payload, size[0], size[1], view.format, view.fps)?;
         output.push(item.made_from(input.header()));
+        Ok(())
+    }
+
+    fn set_params(&mut self, params: &Value) -> Result<(), NodeError> {
+        let params: Params = changed(&self.params, params)?;
+        self.resizer.set(params.filter, parse_colour(&params.fill)?);
+        self.params = params;
         Ok(())
     }
 }
@@ -151,7 +160,9 @@ pub(crate) fn register(registry: &mut NodeRegistry) -> Result<(), RegistryError>
         produces: vec![DataType::Video],
         ..metadata(
             "VideoScaleNode",
-            "scales video to a width, a height or both, in the pixel format that comes",
+            "scales video to a width, a height or both, in the pixel format and by the matrix that come; \
+             where the height crosses 720 rows, matrix auto of a VideoConverterNode behind it assumes \
+             another matrix than theirs, and its source_matrix has to name it",
             parameters,
         )
     };

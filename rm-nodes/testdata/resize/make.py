@@ -1,8 +1,8 @@
 """Makes the reference vectors of this folder with Pillow.
 
-Each `.bin` file holds, for each filter in the order of FILTERS and each size in the order of SIZES, the
-bytes of the scaled picture. The source is made by `picture`, which the Rust test repeats. Pillow's
-licence is MIT-CMU; the vectors are numbers that it computed.
+Each `.bin` file holds, for each filter in the order of FILTERS and each size in the order of SIZES,
+the bytes of the scaled picture. The source is made by `picture`, which the Rust test repeats.
+Pillow's licence is MIT-CMU; the vectors are numbers that it computed.
 """
 
 import pathlib
@@ -21,8 +21,8 @@ CHANNELS = {"gray": ("L", 1), "rgb": ("RGB", 3), "rgba": ("RGBA", 4)}
 def picture(channels: int) -> bytes:
     """Slopes, edges and fine structure, different in each channel.
 
-    Values keep away from 0 and 255, since filters that overshoot are clipped between their two passes,
-    of which Pillow does the horizontal one first.
+    Values keep away from 0 and 255, since filters that overshoot are clipped between their two
+    passes, of which Pillow does the horizontal one first.
     """
     width, height = SOURCE
     values = bytearray()
@@ -39,6 +39,7 @@ def picture(channels: int) -> bytes:
 
 for name, (mode, channels) in CHANNELS.items():
     source = Image.frombytes(mode, SOURCE, picture(channels))
-    parts = [source.resize(size, getattr(Image.Resampling, f)).tobytes() for f in FILTERS for size in SIZES]
+    ways = [(size, getattr(Image.Resampling, way)) for way in FILTERS for size in SIZES]
+    parts = [source.resize(*way).tobytes() for way in ways]
     pathlib.Path(__file__).with_name(f"{name}.bin").write_bytes(b"".join(parts))
 print("made with Pillow", PIL.__version__, "and Python", sys.version.split()[0])

@@ -30,11 +30,12 @@ use Speaker::{
     BackLeft, BackRight, FrontCentre, FrontLeft, FrontRight, LowFrequency, SideLeft, SideRight,
 };
 
-/// The layouts that have a name, their channels in the order of WAVE files. No two
-/// have the same number of channels.
-pub(super) const LAYOUTS: [(&str, &[Speaker]); 7] = [
+/// The layouts that have a name, their channels in the order of WAVE files. Of two that have the same
+/// number of channels the first is what so many channels are taken for.
+pub(super) const LAYOUTS: [(&str, &[Speaker]); 8] = [
     ("mono", &[FrontCentre]),
     ("stereo", &[FrontLeft, FrontRight]),
+    ("3.0", &[FrontLeft, FrontRight, FrontCentre]),
     ("2.1", &[FrontLeft, FrontRight, LowFrequency]),
     ("quad", &[FrontLeft, FrontRight, BackLeft, BackRight]),
     ("5.0", &[FrontLeft, FrontRight, FrontCentre, BackLeft, BackRight]),
@@ -54,7 +55,7 @@ pub(super) const LAYOUTS: [(&str, &[Speaker]); 7] = [
     ),
 ];
 
-/// The layout of so many channels.
+/// The layout that so many channels are taken for.
 fn layout_of(channels: usize) -> Option<&'static [Speaker]> {
     let mut layouts = LAYOUTS.iter().map(|(_, speakers)| *speakers);
     layouts.find(|speakers| speakers.len() == channels)
@@ -144,7 +145,9 @@ impl Rule {
         match self {
             Self::Keep => Values::Any,
             Self::Layout { .. } => {
-                Values::OneOf(LAYOUTS.iter().map(|(_, speakers)| count(speakers.len())).collect())
+                let mut counts = LAYOUTS.map(|(_, speakers)| count(speakers.len())).to_vec();
+                counts.dedup();
+                Values::OneOf(counts)
             }
             Self::Rows(matrix) => Values::only(count(matrix.inputs)),
             Self::Map(map) => {

@@ -40,6 +40,17 @@ fn layouts_are_mixed_by_the_coefficients_of_the_recommendation() {
     check(5, "mono", &[&[HALF, HALF, 1.0, 0.5, 0.5]]);
     check(6, "stereo", &[&[1.0, 0.0, HALF, 0.0, HALF, 0.0], &[0.0, 1.0, HALF, 0.0, 0.0, HALF]]);
     check(2, "mono", &[&[HALF, HALF]]);
+    check(3, "stereo", &[&[1.0, 0.0, HALF], &[0.0, 1.0, HALF]]);
+    check(3, "3.0", &[&[1.0, 0.0, 0.0], &[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
+    check(
+        6,
+        "2.1",
+        &[
+            &[1.0, 0.0, HALF, 0.0, HALF, 0.0],
+            &[0.0, 1.0, HALF, 0.0, 0.0, HALF],
+            &[0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+        ],
+    );
     check(1, "stereo", &[&[HALF], &[HALF]]);
     check(1, "5.0", &[&[0.0], &[0.0], &[1.0], &[0.0], &[0.0]]);
     check(4, "stereo", &[&[1.0, 0.0, HALF, 0.0], &[0.0, 1.0, 0.0, HALF]]);
@@ -64,7 +75,10 @@ fn every_layout_becomes_every_other_and_itself_untouched() {
             let inputs = u16::try_from(from.len()).unwrap();
             let by_name = gains(&json!({"layout": name}), inputs);
             assert_eq!(by_name.len(), to.len());
-            assert_eq!(by_name, gains(&json!({"channels": to.len()}), inputs));
+            // Three channels are 3.0.
+            if name != "2.1" {
+                assert_eq!(by_name, gains(&json!({"channels": to.len()}), inputs));
+            }
         }
         let channels = u16::try_from(from.len()).unwrap();
         let item = RuntimeData::audio_f32(vec![0.5; from.len()], 48_000, channels).unwrap();
@@ -148,6 +162,31 @@ fn a_change_that_does_not_fit_the_stream_changes_nothing() {
 }
 
 #[test]
+fn the_number_of_channels_stays_also_where_all_of_them_were_kept() {
+    let mut node = make("ChannelMixerNode", json!({})).unwrap();
+    let mut output = Output::default();
+    let refused = |node: &mut dyn Node, params: Value, expected: &str| {
+        let error = node.set_params(&params).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(node.as_mut(), json!({"channels": 1}), "as many as come output channels as before");
+    let stereo = RuntimeData::audio_f32([1.0, 3.0].repeat(4), 1_000, 2).unwrap();
+    node.process(stereo.clone(), &mut output).unwrap();
+    refused(node.as_mut(), json!({"channels": 1}), "2 output channels as before");
+    let mono = RuntimeData::audio_f32(vec![0.0; 2], 1_000, 1).unwrap();
+    assert!(node.process(mono.clone(), &mut output).is_err());
+    output.clear();
+    // What keeps their number is reached in a ramp.
+    node.set_params(&json!({"map": [1, 0], "ramp_ms": 4})).unwrap();
+    node.process(stereo, &mut output).unwrap();
+    let ramp = [1.5, 2.5, 2.0, 2.0, 2.5, 1.5, 3.0, 1.0];
+    assert_eq!(samples(&output.drain().collect::<Vec<_>>()), ramp);
+    let mut node = make("ChannelMixerNode", json!({"channels": 1})).unwrap();
+    refused(node.as_mut(), json!({"channels": 2}), "1 output channels as before");
+    node.process(mono, &mut output).unwrap();
+}
+
+#[test]
 fn wrong_parameters_are_refused_in_words() {
     let check = |params: Value, expected: &str| {
         let error = make("ChannelMixerNode", params.clone()).err().unwrap().to_string();
@@ -163,7 +202,7 @@ fn wrong_parameters_are_refused_in_words() {
     check(json!({"map": [256]}), "from 0 to 255");
     check(json!({"map": [0], "matrix": [[1.0]]}), "one of layout, matrix and map only");
     check(json!({"layout": "stereo", "map": [0]}), "one of layout, matrix and map only");
-    check(json!({"layout": "9.1"}), "one of mono, stereo, 2.1, quad, 5.0, 5.1, 7.1, keep");
+    check(json!({"layout": "9.1"}), "one of mono, stereo, 3.0, 2.1, quad, 5.0, 5.1, 7.1, keep");
     check(json!({"channels": 7}), "1, 2, 3, 4, 5, 6 or 8");
     check(json!({"channels": 3, "map": [0]}), "0 or 1");
 }

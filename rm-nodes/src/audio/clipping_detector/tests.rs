@@ -102,6 +102,18 @@ fn the_level_can_change_while_it_runs_and_the_interval_cannot() {
 }
 
 #[test]
+fn samples_before_and_after_a_flush_are_no_run() {
+    let mut node = make("ClippingDetectorNode", json!({"min_samples": 3})).unwrap();
+    let mut output = Output::default();
+    for _ in 0..2 {
+        node.flush();
+        node.process(cut(&[1.0; 2], 1_000, 1, &[2]).remove(0), &mut output).unwrap();
+    }
+    node.finish(&mut output).unwrap();
+    assert!(output.is_empty());
+}
+
+#[test]
 fn steady_work_allocates_nothing() {
     for amplitude in [0.5, 2.0] {
         let sound: Vec<_> = sine(440.0, 48_000, 1_920).iter().map(|s| s * amplitude).collect();

@@ -26,6 +26,9 @@ use crate::input::StreamFormat;
 const BLOCK_FRAMES: usize = 4096;
 /// Highest rate that the encoder can name in the header of a block, in tens of Hz.
 const MAX_RATE: u32 = 655_340;
+/// Highest rate that it can name in Hz, and higher ones that are in use.
+const MAX_EXACT_RATE: u32 = 65_534;
+const HIGH_RATES: [u32; 6] = [88_200, 96_000, 176_400, 192_000, 352_800, 384_000];
 const MAX_CHANNELS: u16 = 8;
 /// What is held in FLAC, the formats of samples and their bits.
 const FORMATS: [(AudioFormat, u32); 4] =
@@ -142,14 +145,16 @@ fn put<const N: usize>(block: &mut Vec<u8>, samples: &[i32], bytes: impl Fn(i32)
     }
 }
 
-/// The formats that FLAC holds, and that its blocks can name.
-pub(super) fn taken() -> AudioFormats {
-    AudioFormats {
-        sample_rate: Values::Range(1, MAX_RATE),
+/// The formats that FLAC holds, and that its blocks can name. Of the tens of Hz that those can name
+/// beyond 16 bits it lists what is in use.
+pub(super) fn taken() -> [AudioFormats; 2] {
+    let rates = [Values::Range(1, MAX_EXACT_RATE), Values::OneOf(HIGH_RATES.to_vec())];
+    rates.map(|sample_rate| AudioFormats {
+        sample_rate,
         channels: Values::Range(1, MAX_CHANNELS),
         format: Values::OneOf(FORMATS.map(|(format, _)| format).to_vec()),
         ..AudioFormats::ANY
-    }
+    })
 }
 
 fn bits_of(format: AudioFormat) -> Option<u32> {
@@ -172,7 +177,7 @@ pub(super) fn check(format: StreamFormat) -> Result<(), NodeError> {
     if channels > MAX_CHANNELS {
         return refused("at most 8 channels for FLAC");
     }
-    if sample_rate > MAX_RATE || (sample_rate >= 0xffff && !sample_rate.is_multiple_of(10)) {
+    if sample_rate > MAX_RATE || (sample_rate > MAX_EXACT_RATE && !sample_rate.is_multiple_of(10)) {
         return refused("for FLAC less than 65535 Hz, or tens of Hz up to 655340 Hz");
     }
     Ok(())

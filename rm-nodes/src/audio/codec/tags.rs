@@ -26,10 +26,12 @@ impl Tags {
         }
     }
 
-    /// Adds those of `other`, in place of those that have the same name.
+    /// Adds those of `other` for which there is room, in place of those that have the same name.
     pub(in crate::audio) fn replace_by(&mut self, other: &Self) {
         self.0.retain(|(name, _)| other.iter().all(|(replaced, _)| replaced != name));
-        self.0.extend(other.0.iter().cloned());
+        for (name, value) in other.iter() {
+            self.add(name, value);
+        }
     }
 
     /// All names and values.
@@ -135,6 +137,12 @@ mod tests {
         let mut tags = Tags::default();
         for n in 0..2 * MAX_TAGS {
             tags.add("name", &n.to_string());
+        }
+        assert_eq!(tags.iter().count(), MAX_TAGS);
+        for n in 0..4 {
+            let value = "x".repeat(MAX_BYTES / 2);
+            tags.replace_by(&Tags::from_json(&json!({format!("other{n}"): value})).unwrap());
+            tags.replace_by(&Tags::from_json(&json!({format!("more{n}"): "y"})).unwrap());
         }
         assert_eq!(tags.iter().count(), MAX_TAGS);
         let mut tags = Tags::default();

@@ -6,7 +6,7 @@
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
-use rm_core::AudioFormat;
+use rm_core::{AudioFormat, NodeError};
 
 use super::input::Input;
 use super::riff_info;
@@ -25,6 +25,9 @@ const GUID_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9
 const PCM: u16 = 1;
 const FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xfffe;
+/// Most channels that are written: the header has 16 bits for the bytes of a frame, whose samples
+/// have up to eight.
+pub(super) const MAX_CHANNELS: u16 = u16::MAX / 8;
 
 /// Fills `buffer`, or says that there are not as many bytes.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> Result<(), SoundError> {
@@ -214,7 +217,8 @@ impl Blocks for WavBlocks {
 }
 
 /// The places of the loudspeakers for so many channels, as WAVE files order them; 0 for none in
-/// particular. (`ksmedia.h`: mono, stereo, 3.0, quad, 5.0, 5.1, 6.1, 7.1)
+/// particular. (`ksmedia.h`: mono, stereo, 3.0, quad, 5.0, 5.1, 7.1. It has no layout of seven, which
+/// are those of FLAC: front left, right and centre, low frequencies, back centre, side left and right.)
 const fn channel_mask(channels: u16) -> u32 {
     match channels {
         1 => 0x4,
@@ -223,10 +227,22 @@ const fn channel_mask(channels: u16) -> u32 {
         4 => 0x33,
         5 => 0x37,
         6 => 0x3f,
-        7 => 0x13f,
+        7 => 0x70f,
         8 => 0x63f,
         _ => 0,
     }
+}
+
+/// Refuses what the header of a WAV cannot say.
+///
+/// # Errors
+/// [`NodeError::Input`] saying what would be right.
+pub(super) fn check(format: StreamFormat) -> Result<(), NodeError> {
+    if format.channels > MAX_CHANNELS {
+        let expected = format!("at most {MAX_CHANNELS} channels for WAV");
+        return Err(NodeError::Input { found: format!("audio in {format}"), expected });
+    }
+    Ok(())
 }
 
 /// Everything before the samples: `data_len` bytes of them, or so many as come, with `list` before and
@@ -276,4 +292,27 @@ pub(super) fn header(
     header.extend(riff_len.to_le_bytes());
     header.extend(chunks);
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_names_the_loudspeakers_in_the_order_in_which_channels_lie() {
+        // The bits of `ksmedia.h` for front left, right, centre, low frequencies, back left and right,
+        // back centre, side left and right.
+        let [fl, fr, fc, lfe, bl, br, bc, sl, sr] = [1, 2, 4, 8, 0x10, 0x20, 0x100, 0x200, 0x400];
+        for (channels, mask) in [
+            (3, fl | fr | fc),
+            (6, fl | fr | fc | lfe | bl | br),
+            (7, fl | fr | fc | lfe | bc | sl | sr),
+            (8, fl | fr | fc | lfe | bl | br | sl | sr),
+            (9, 0_u32),
+        ] {
+            let format = StreamFormat { sample_rate: 48_000, channels, format: AudioFormat::I16 };
+            let header = header(format, None, &[], 0);
+            assert_eq!(header[40..44], mask.to_le_bytes(), "{channels} channels");
+        }
+    }
 }

@@ -47,12 +47,17 @@ impl WriteFormat {
     }
 
     /// The formats of samples that it holds.
-    pub(in crate::audio) fn takes(self) -> AudioFormats {
+    pub(in crate::audio) fn takes(self) -> Vec<AudioFormats> {
         let layout = Values::only(rm_core::AudioLayout::Interleaved);
         match self {
-            Self::Wav => AudioFormats { layout, ..AudioFormats::ANY },
+            Self::Wav => {
+                let channels = Values::Range(1, wav::MAX_CHANNELS);
+                vec![AudioFormats { channels, layout, ..AudioFormats::ANY }]
+            }
             #[cfg(feature = "codecs")]
-            Self::Flac => AudioFormats { layout, ..flac::taken() },
+            Self::Flac => {
+                flac::taken().map(|taken| AudioFormats { layout: layout.clone(), ..taken }).into()
+            }
         }
     }
 }
@@ -86,7 +91,10 @@ impl FileWriter {
         tags: Tags,
     ) -> Result<Self, NodeError> {
         let kind = match write {
-            WriteFormat::Wav => WavFile::new(file, format, &tags).map(FileKind::Wav),
+            WriteFormat::Wav => {
+                wav::check(format)?;
+                WavFile::new(file, format, &tags).map(FileKind::Wav)
+            }
             #[cfg(feature = "codecs")]
             WriteFormat::Flac => {
                 flac::check(format)?;
@@ -201,6 +209,7 @@ impl StreamWriter {
     ) -> Result<Self, NodeError> {
         let kind = match write {
             WriteFormat::Wav => {
+                wav::check(format)?;
                 out.extend(wav::header(format, None, &riff_info::write(tags), 0));
                 StreamKind::Wav
             }

@@ -135,7 +135,17 @@ fn what_the_plan_is_told_is_what_is_taken() {
         let context = NodeContext { node_type, params, ..NodeContext::default() };
         let formats = registry.formats(&context).unwrap();
         for sample in AudioFormat::ALL.iter().copied() {
-            for (channels, rate) in [(1, 1), (8, 655_340), (9, 48_000), (300, 8_000)] {
+            for (channels, rate) in [
+                (1, 1),
+                (8, 65_534),
+                (2, 65_535),
+                (1, 96_000),
+                (1, 100_001),
+                (8, 384_000),
+                (9, 48_000),
+                (8_191, 8_000),
+                (8_192, 8_000),
+            ] {
                 let len = usize::from(channels) * sample.bytes_per_sample() * 3;
                 let item = RuntimeData::audio(vec![0; len], rate, channels, sample).unwrap();
                 let offered = Formats::Audio(AudioFormats {

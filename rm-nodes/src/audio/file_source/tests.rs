@@ -309,6 +309,27 @@ fn wav_of_unknown_length_is_read_to_its_end() {
 }
 
 #[test]
+fn a_header_that_promises_absurd_audio_makes_no_huge_chunk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wav");
+    let mut format = vec![3, 0, 0xff, 0xff];
+    format.extend(u32::MAX.to_le_bytes());
+    format.extend([0, 0, 0, 0, 0, 0, 64, 0]);
+    let frame = 65_535 * 8;
+    fs::write(&path, wav(&format, frame, &vec![0; frame as usize])).unwrap();
+    let params = json!({"path": path, "chunk_ms": 10_000, "gap_ms": 600_000});
+    let mut node = make("AudioFileSourceNode", params).unwrap();
+    node.initialize().unwrap();
+    // The only frame, and a piece of the silence behind it.
+    for expected in [1, MAX_CHUNK_BYTES / frame as usize] {
+        let mut output = Output::default();
+        node.produce(&mut output).unwrap();
+        let audio = output.drain_ports().find(|(port, _)| port.is_none()).unwrap().1;
+        assert_eq!(audio.as_audio().unwrap().frames(), expected);
+    }
+}
+
+#[test]
 fn long_wav_and_extensible_headers_and_doubles_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.wav");

@@ -31,6 +31,25 @@ fn butterworth_db(order: i32, cutoff: f64, frequency: f64, rate: u32) -> f64 {
 }
 
 #[test]
+fn nothing_of_what_was_before_a_flush_is_heard_behind_it() {
+    let mut output = Output::default();
+    let item = cut(&sine(100.0, 8_000, 400), 8_000, 2, &[200]).remove(0);
+    for node_type in ["DcBlockNode", "HighPassNode"] {
+        let mut node = make(node_type, json!({"cutoff_hz": 50})).unwrap();
+        node.process(item.clone(), &mut output).unwrap();
+        // In the middle of a glide, whose end is where it then begins.
+        node.set_params(&json!({"cutoff_hz": 200})).unwrap();
+        node.process(cut(&[1.0; 8], 8_000, 2, &[4]).remove(0), &mut output).unwrap();
+        output.clear();
+        node.flush();
+        node.process(item.clone(), &mut output).unwrap();
+        let given = samples(&output.drain().collect::<Vec<_>>());
+        let mut fresh = make(node_type, json!({"cutoff_hz": 200})).unwrap();
+        assert!(given == samples(&run(fresh.as_mut(), [item.clone()]).unwrap()), "{node_type}");
+    }
+}
+
+#[test]
 fn the_responses_are_the_analytic_ones() {
     let check = |node_type: &str, params: Value, order, cutoff: f64, rate: u32| {
         let nyquist = f64::from(rate) / 2.0;

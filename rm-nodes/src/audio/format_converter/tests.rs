@@ -77,6 +77,27 @@ fn audio_that_is_right_already_is_not_copied() {
 }
 
 #[test]
+fn one_channel_gets_the_layout_that_is_promised_without_being_copied() {
+    let mono = |layout| {
+        let (sample_rate, channels, format) = (8_000, 1, AudioFormat::F32);
+        let metadata = DataMetadata::Audio { sample_rate, channels, format, layout };
+        RuntimeData::new(metadata, vec![0; 16]).unwrap()
+    };
+    let (planar, interleaved) = (AudioLayout::Planar, AudioLayout::Interleaved);
+    for (from, params, to) in [
+        (planar, json!({}), interleaved),
+        (interleaved, json!({"layout": "planar"}), planar),
+        (planar, json!({"layout": "keep"}), planar),
+    ] {
+        let item = mono(from);
+        let out = convert_one(item.clone(), params);
+        assert_eq!(out.as_audio().unwrap().layout, to);
+        assert_eq!(out.payload().as_ptr(), item.payload().as_ptr());
+        assert_eq!(out.header().timestamp, item.header().timestamp);
+    }
+}
+
+#[test]
 fn time_and_trace_of_the_input_are_kept() {
     let audio = RuntimeData::audio_i16(vec![1, 2], 8_000, 1).unwrap();
     let (mut header, payload) = audio.into_parts();

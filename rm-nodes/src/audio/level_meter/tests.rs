@@ -62,6 +62,17 @@ fn levels_of_a_sine_and_of_silence_are_the_analytic_ones() {
 }
 
 #[test]
+fn what_was_before_a_flush_is_not_measured() {
+    let mut node = make("LevelMeterNode", json!({})).unwrap();
+    node.process(cut(&[1.0; 480], RATE, 1, &[480]).remove(0), &mut Output::default()).unwrap();
+    node.flush();
+    let quiet = cut(&sine(1_000.0, RATE, 4_800), RATE, 2, &[2_400]);
+    let given = content(node.as_mut(), quiet.clone()).unwrap();
+    let mut fresh = make("LevelMeterNode", json!({})).unwrap();
+    assert_eq!(given, content(fresh.as_mut(), quiet).unwrap());
+}
+
+#[test]
 fn the_last_interval_may_be_shorter() {
     let events = measured(json!({"interval_ms": 30}), &vec![1.0; 3_000], RATE, 1);
     let ends: Vec<_> = events.iter().map(|event| number(event, "end_ms")).collect();

@@ -208,6 +208,53 @@ fn the_mix_goes_on_behind_a_gap_of_all_inputs_that_is_long() {
 }
 
 #[test]
+fn nothing_behind_a_long_gap_is_lost_where_items_are_shorter_than_a_block() {
+    let items = [(0.0, 10), (60_003.0, 5), (60_008.0, 5), (60_013.0, 10)];
+    let mut bench = Bench::new(json!({"inputs": 1}));
+    for (ms, frames) in items {
+        bench.give("a", item(ms, &vec![1.0; frames]));
+    }
+    let expected = [(0.0, vec![1.0; 10]), (60_003.0, vec![1.0; 10]), (60_013.0, vec![1.0; 10])];
+    assert_eq!(bench.taken(), expected);
+    let mut bench = Bench::new(json!({"inputs": 2}));
+    for (ms, frames) in items {
+        bench.give("a", item(ms, &vec![1.0; frames]));
+        bench.give("b", item(ms, &vec![0.5; frames]));
+    }
+    assert_eq!(bench.taken(), expected.map(|(ms, _)| (ms, vec![1.5; 10])));
+}
+
+#[test]
+fn after_a_pause_of_all_inputs_each_has_the_time_to_come_back() {
+    let mut bench = Bench::new(json!({"inputs": 2}));
+    for from in ["a", "b"] {
+        bench.give(from, item(0.0, &[1.0; 10]));
+    }
+    assert_eq!(bench.mixed(), [2.0; 10]);
+    let pause_end = Instant::now();
+    bench.give("a", item(10.0, &[1.0; 10]));
+    assert!(bench.node.due().unwrap() >= pause_end + Duration::from_millis(200));
+    bench.wait();
+    assert_eq!(bench.mixed(), [1.0; 10]);
+}
+
+#[test]
+fn a_new_stream_waits_for_inputs_to_show_themselves_again() {
+    let mut bench = Bench::new(json!({}));
+    bench.give("a", item(0.0, &[1.0; 10]));
+    bench.wait();
+    assert_eq!(bench.mixed(), [1.0; 10]);
+    bench.node.flush();
+    bench.give("a", item(0.0, &[1.0; 10]));
+    assert_eq!(bench.mixed(), [0.0; 0]);
+    bench.wait();
+    assert_eq!(bench.mixed(), [1.0; 10]);
+    bench.node.finish(&mut bench.output).unwrap();
+    bench.give("a", item(0.0, &[1.0; 10]));
+    assert_eq!(bench.mixed(), [0.0; 0]);
+}
+
+#[test]
 fn timestamps_from_anywhere_do_no_harm() {
     let far = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX);
     for time in [SystemTime::UNIX_EPOCH, far, SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40)]

@@ -4,6 +4,7 @@
 //! samples lie or what is waited for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Frames that follow one another without a gap.
@@ -125,13 +126,14 @@ impl Track {
         self.samples.len() + 4 * self.pieces.len()
     }
 
-    /// When it gave its last item.
-    pub(super) fn given(&self) -> Instant {
-        self.given
+    /// Since when it is waited for, where the mix waits since then: not before its last item.
+    pub(super) fn awaited_since(&self, waiting: Option<Instant>) -> Instant {
+        waiting.map_or(self.given, |since| since.max(self.given))
     }
 
-    pub(super) fn is_awaited(&self) -> bool {
-        self.is_awaited
+    /// Whether there is waiting for it where there is for inputs that end in this range.
+    pub(super) fn is_late(&self, ends: &Range<i64>) -> bool {
+        self.is_awaited && self.end.is_none_or(|end| ends.contains(&end))
     }
 }
 

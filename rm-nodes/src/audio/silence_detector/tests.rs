@@ -131,6 +131,18 @@ fn the_threshold_can_change_while_it_runs_and_the_window_cannot() {
 }
 
 #[test]
+fn quiet_before_and_after_a_flush_is_no_silence() {
+    let mut node = make("SilenceDetectorNode", json!({"min_silence_ms": 500})).unwrap();
+    let mut output = Output::default();
+    for _ in 0..2 {
+        node.process(cut(&[0.0; 300], 1_000, 1, &[300]).remove(0), &mut output).unwrap();
+        node.flush();
+    }
+    node.finish(&mut output).unwrap();
+    assert!(output.is_empty());
+}
+
+#[test]
 fn steady_work_allocates_nothing() {
     let item = RuntimeData::audio_f32(sine(440.0, 48_000, 1_920), 48_000, 2).unwrap();
     for output in ["events", "audio"] {

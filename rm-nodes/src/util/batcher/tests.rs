@@ -104,6 +104,7 @@ fn what_cannot_be_put_together_is_refused_and_the_batch_stays() {
     for item in [
         RuntimeData::binary(vec![1]).unwrap(),
         RuntimeData::tensor_of(vec![1_u8], vec![1; 8]).unwrap(),
+        RuntimeData::tensor(Vec::new(), vec![usize::MAX / 2, 0], TensorType::U8).unwrap(),
         RuntimeData::video(vec![0; 6], 2, 2, VideoFormat::Nv12, 0.0).unwrap(),
     ] {
         let error = node.process(item, &mut output).unwrap_err();
@@ -152,6 +153,18 @@ fn bytes_are_bounded() {
 }
 
 #[test]
+fn separators_count_as_bytes_of_a_batch() {
+    let params = json!({"max_bytes": 5, "separator": "ü"});
+    let out = batches(params.clone(), ["aa", "b", "cc", "d"].map(text).to_vec()).unwrap();
+    assert_eq!(texts(out), ["aaüb", "ccüd"]);
+    let out = batches(params.clone(), ["aa", "bb", "", "", ""].map(text).to_vec()).unwrap();
+    assert_eq!(texts(out), ["aa", "bbü", "ü"]);
+    // Nothing stands between other items.
+    let tensor = RuntimeData::tensor_of(vec![1_u8, 2], vec![2]).unwrap();
+    assert_eq!(batches(params, vec![tensor.clone(), tensor]).unwrap().len(), 1);
+}
+
+#[test]
 fn a_batch_carries_the_header_of_its_first_item() {
     let items: Vec<_> = (1..=4).map(|n| text("a").with_correlation(n)).collect();
     let times: Vec<_> = items.iter().map(|item| item.header().timestamp).collect();
@@ -194,7 +207,7 @@ proptest! {
         for batch in &out {
             let count = batch.split('|').count();
             prop_assert!(count <= max_items);
-            prop_assert!(count == 1 || (batch.len() - (count - 1)) as u64 <= max_bytes);
+            prop_assert!(count == 1 || batch.len() as u64 <= max_bytes);
         }
     }
 }

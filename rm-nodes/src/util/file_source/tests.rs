@@ -92,6 +92,15 @@ fn a_recording_goes_round_with_the_same_gaps() {
 }
 
 #[test]
+fn fewer_passes_than_have_been_played_end_with_the_current_one() {
+    let (_folder, mut node) = source(&[0, 30, 40], json!({"loop": 0}));
+    assert_eq!(played(&mut node, 7).len(), 7);
+    node.set_params(&json!({"loop": 1})).unwrap();
+    let rest: Vec<_> = played(&mut node, 9).iter().map(|(_, item)| item.payload()[0]).collect();
+    assert_eq!(rest, [1, 2]);
+}
+
+#[test]
 fn a_part_of_a_recording_can_be_played() {
     let times = [500, 600, 700, 800, 900];
     check(&times, json!({"start_ms": 100, "end_ms": 300}), &[(0, 1), (100, 2)]);

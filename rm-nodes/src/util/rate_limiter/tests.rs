@@ -123,6 +123,28 @@ fn what_there_is_no_room_for_is_dropped() {
 }
 
 #[test]
+fn an_item_that_there_is_no_room_for_takes_no_other_and_no_token_with_it() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let params = json!({"policy": "hold", "max_bytes": 4, "overflow": "error"});
+    let mut node = limiter(params, start);
+    let mut output = Output::default();
+    for number in 0..3 {
+        node.take(start, item(number, 1, 0), &mut output).unwrap();
+    }
+    assert_eq!(numbers(&mut output).0, [0]);
+    // The next one may go, but without it there is no room either.
+    let error = node.take(ms(100), item(3, 4, 0), &mut output).unwrap_err();
+    assert!(error.to_string().starts_with("1 items of 1 bytes are held back"), "{error}");
+    assert!(output.is_empty());
+    node.on_time(ms(100), &mut output).unwrap();
+    assert_eq!(numbers(&mut output).0, [1]);
+    // Where all that is held may go, there is.
+    node.take(ms(200), item(4, 4, 0), &mut output).unwrap();
+    assert_eq!(numbers(&mut output).0, [2]);
+}
+
+#[test]
 fn a_rate_can_be_changed_while_items_are_held() {
     let start = Instant::now();
     let mut node = limiter(json!({"policy": "hold"}), start);

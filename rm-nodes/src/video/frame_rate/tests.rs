@@ -86,6 +86,29 @@ fn long_gaps_are_filled_up_to_the_bound_or_skipped() {
 }
 
 #[test]
+fn regular_frames_are_no_gaps_however_low_the_bound_is() {
+    for on_gap in ["duplicate", "skip"] {
+        for max_gap_ms in [0, 20] {
+            let params = json!({"fps": 10, "on_gap": on_gap, "max_gap_ms": max_gap_ms});
+            // Not quite on the grid, as the clocks of cameras have it.
+            let (given, stats) = convert(params.clone(), &[0, 140_000, 170_000, 300_000]);
+            assert_eq!(given, [(0, 0), (1, 100_000), (2, 200_000), (3, 300_000)], "{params}");
+            assert_eq!((&stats["dropped"], &stats["duplicated"]), (&json!(0), &json!(0)));
+            let fast: Vec<u64> = (0..=9).map(|n| n * 30_000).collect();
+            let (given, _) = convert(params.clone(), &fast);
+            assert_eq!(given, [(0, 0), (3, 100_000), (7, 200_000), (9, 300_000)], "{params}");
+        }
+    }
+}
+
+#[test]
+fn a_point_behind_a_gap_has_the_frame_that_ends_it() {
+    let params = json!({"fps": 10, "on_gap": "duplicate", "max_gap_ms": 300});
+    let (given, _) = convert(params, &[0, 310_000]);
+    assert_eq!(given, [(0, 0), (0, 100_000), (0, 200_000), (1, 300_000)]);
+}
+
+#[test]
 fn late_frames_are_dropped_and_a_clock_that_is_set_back_begins_anew() {
     let (given, stats) = convert(json!({"fps": 10}), &[5_000_000, 5_100_000, 5_050_000, 5_200_000]);
     assert_eq!(given.len(), 3);

@@ -117,6 +117,43 @@ fn wrong_parameters_are_refused() {
     check(json!({"width": 2, "fill": "#+12345"}), "#rrggbb");
 }
 
+#[test]
+fn size_fit_filter_and_fill_can_be_changed_while_it_runs() {
+    let mut node = make("VideoScaleNode", json!({"width": 2, "filter": "nearest"})).unwrap();
+    let gray = RuntimeData::video(vec![0, 200, 200, 0], 4, 1, VideoFormat::Gray8, 0.0).unwrap();
+    let change = json!({
+        "width": 2, "height": 2, "fit": "contain", "filter": "box", "fill": "#404040"
+    });
+    node.set_params(&change).unwrap();
+    assert!(node.set_params(&json!({"width": 3, "fill": "black"})).is_err());
+    let output = run(node.as_mut(), [gray.clone()]).unwrap();
+    let expected = scale(gray, change);
+    assert_eq!(output[0].payload(), expected.payload());
+    let mut samples = expected.payload().to_vec();
+    samples.sort_unstable();
+    assert_eq!(samples, [0x40, 0x40, 100, 100]);
+}
+
+/// What the module says of matrices: chroma is scaled as it is, whatever the heights.
+#[test]
+fn codes_stay_those_of_the_matrix_that_came_where_the_height_crosses_720_rows() {
+    let red = RuntimeData::video(vec![250, 20, 20], 1, 1, VideoFormat::Rgb24, 0.0).unwrap();
+    let through = |node: &str, params: Value, input: RuntimeData| {
+        run(make(node, params).unwrap().as_mut(), [input]).unwrap().remove(0)
+    };
+    let large = scale(red, json!({"width": 4, "height": 720}));
+    let large = through("VideoConverterNode", json!({"format": "yuv420p"}), large);
+    let small = scale(large, json!({"width": 4, "height": 4}));
+    let near = |params: Value| {
+        let rgb = through("VideoConverterNode", params, small.clone());
+        rgb.payload().chunks_exact(3).all(|pixel| {
+            pixel.iter().zip([250, 20, 20]).all(|(found, right)| found.abs_diff(right) <= 4)
+        })
+    };
+    assert!(near(json!({"format": "rgb24", "source_matrix": "bt709"})));
+    assert!(!near(json!({"format": "rgb24"})));
+}
+
 /// The weights of the filters are the only memory that is taken: a vector for each column and row.
 #[test]
 fn steady_scaling_allocates_only_the_weights_of_its_filters() {
