@@ -12,12 +12,11 @@ import threading
 import types
 from concurrent.futures import ThreadPoolExecutor, wait
 
-import numpy as np
 import pytest
 from conftest import NODES, WATCHDOG, manifest
-from declared_nodes import SPEECH, Gain, Paint, TakesSpeech
+from declared_nodes import Gain, Paint
 
-from remotemedia import Audio, Node, Pipeline, load_nodes, register_node
+from remotemedia import Node, Pipeline, load_nodes, register_node
 from remotemedia_runtime import (
     ManifestError,
     NodeNotFound,
@@ -440,22 +439,40 @@ def test_a_file_that_is_loaded_by_several_threads_is_complete_for_each(tmp_path,
         assert first.result(WATCHDOG) == second.result(WATCHDOG) != []
 
 
-def test_formats_that_a_class_names_are_told_and_agreed_on():
-    metadata = get_node_metadata("takes-speech")
-    assert (metadata["accepts"], metadata["takes"]) == (["audio", "text"], [SPEECH, "text"])
-    assert (metadata["produces"], metadata["gives"]) == (["json"], ["json"])
+def test_formats_that_a_class_names_are_told_and_agreed_on(script):
+    metadata, refused, result, wrong = script("""
+SPEECH = {"audio": {"sample_rate": 8000, "channels": 1, "format": "f32"}}
 
-    def pipeline(auto_convert):
-        made = Pipeline("speech", auto_convert=auto_convert)
-        made.add_node("ResampleNode", id="rate", params={"target_rate": 48_000})
-        made.add_node(TakesSpeech, id="speech")
-        return made
+@register_node("takes-speech", accepts=[SPEECH, "text"], produces=["json"])
+class TakesSpeech(Node):
+    def process(self, item):
+        return {"rate": item.sample_rate}
 
+def pipeline(auto_convert):
+    made = Pipeline("speech", auto_convert=auto_convert)
+    made.add_node("ResampleNode", id="rate", params={"target_rate": 48_000})
+    made.add_node(TakesSpeech, id="speech")
+    return made
+
+def refusal(call):
+    try:
+        call()
+    except ValueError as error:
+        return f"{type(error).__name__}: {error}"
+
+if __name__ == "__main__":
     samples = Audio(np.zeros(4_800, np.float32), 48_000)
-    with pytest.raises(ManifestError, match=r'ResampleNode \{"target_rate":8000\} between them'):
-        pipeline(False).run(samples)
-    result = pipeline(True).run(samples)
+    metadata = get_node_metadata("takes-speech")
+    told = {name: metadata[name] for name in ("accepts", "takes", "produces", "gives")}
+    refused = refusal(lambda: pipeline(False).run(samples))
+    wrong = refusal(lambda: register_node("wrong", accepts=[{"audio": {"rate": 1}}]))
+    print(json.dumps([told, refused, pipeline(True).run(samples), wrong]))
+""")
+    speech = {"audio": {"sample_rate": 8000, "channels": 1, "format": "f32"}}
+    assert (metadata["accepts"], metadata["takes"]) == (["audio", "text"], [speech, "text"])
+    assert (metadata["produces"], metadata["gives"]) == (["json"], ["json"])
+    assert refused.startswith("ManifestError: ")
+    assert 'ResampleNode {"target_rate":8000} between them' in refused
     assert result
     assert all(item == {"rate": 8000} for item in result)
-    with pytest.raises(ValueError, match="unknown field `rate`, expected one of `sample_rate`"):
-        register_node("wrong", accepts=[{"audio": {"rate": 1}}])
+    assert wrong.startswith("ValueError: unknown field `rate`, expected one of `sample_rate`")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from remotemedia import Audio, Node, Range, register_node
+from remotemedia import Audio, Node, Range
 
 
 class Gain(Node):
@@ -83,14 +83,3 @@ class Repeat(Node):
 
     def process(self, item):
         return {"text": (self.word or item) * self.times, "params": self.params}
-
-
-SPEECH = {"audio": {"sample_rate": 8000, "channels": 1, "format": "f32"}}
-
-
-@register_node("takes-speech", accepts=[SPEECH, "text"], produces=["json"])
-class TakesSpeech(Node):
-    """Tells the rate of the audio that comes."""
-
-    def process(self, item: Audio) -> dict[str, int]:
-        return {"rate": item.sample_rate}
