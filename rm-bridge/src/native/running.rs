@@ -491,15 +491,18 @@ impl Running {
         let emitted = Instant::now();
         let emitted_ns = self.mark_rest(place);
         for (port, data) in made.drain_ports() {
+            let is_for = |route: &Route| route.port.as_deref() == port;
+            let mut left = self.nodes[place].routes.iter().filter(|route| is_for(route)).count();
+            if left == 0 && port.is_some() {
+                // Nobody is connected with a port that is there for whoever wants it.
+                continue;
+            }
             let mut meter = self.controls.meter(place);
             meter.counts.items_out += 1;
             meter.counts.bytes_out += data.payload().len() as u64;
             drop(meter);
             let data = carry_on(data.with_epoch(epoch).with_origin(None), trace);
             let mut data = Some(data);
-            let is_for = |route: &Route| route.port.as_deref() == port;
-            let takers = self.nodes[place].routes.iter().filter(|route| is_for(route)).count();
-            let mut left = takers;
             for route in 0..self.nodes[place].routes.len() {
                 let way = &mut self.nodes[place].routes[route];
                 if !is_for(way) {

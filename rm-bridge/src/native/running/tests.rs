@@ -311,4 +311,6 @@ fn a_node_that_has_finished_is_not_called_by_the_clock_while_another_one_is_wait
     let (mut running, _plane) = running(nodes, None);
     running.run(&mut || true).expect("nothing fails");
     assert_eq!(given_at.lock().expect("no panic").len(), 1);
+    // What went to a port with which nobody is connected does not count.
+    assert_eq!(running.controls.meter(1).counts.items_out, 1);
 }
